@@ -1,0 +1,57 @@
+"""The `apical` command: one sub-command per step, heavy imports inside each."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from apical import __version__
+from apical.cli import data, learn, results
+from apical.errors import ApicalError, ExitCode
+
+app = typer.Typer(
+    name="apical",
+    help="Apical echocardiograms in; trustworthy masks, left-ventricular volumes and ejection fraction out. "
+    "Research only, not a medical device.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _command in (*data.COMMANDS, *learn.COMMANDS, *results.COMMANDS):
+    app.command()(_command)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"apical {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; every error is one line and one documented exit code."""
+    try:
+        app()
+    except ApicalError as error:
+        code, line = error.exit_code, str(error)
+    except KeyboardInterrupt:
+        code, line = ExitCode.INTERRUPTED, "interrupted; what was finished is kept, run the same command to go on"
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): not an error, and nothing left to tell it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(ExitCode.OK) from None
+    except Exception as error:
+        if "APICAL_DEBUG" in os.environ:
+            raise
+        code, line = ExitCode.BUG, f"unexpected {type(error).__name__}: {error} (a bug: report it with APICAL_DEBUG=1 set)"
+    typer.echo(f"apical: {line}", err=True)
+    raise SystemExit(code)

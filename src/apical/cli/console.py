@@ -1,0 +1,51 @@
+"""What every command shares: progress on standard error, JSON on standard output."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from apical.errors import InputError
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that exist already.")]
+
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+"""Everything said to a person goes to standard error: standard output is for results."""
+
+
+@contextmanager
+def progress_bar(what: str, total: int | None) -> Iterator[Progress]:
+    """Show a bar with one task; off where nobody is watching."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        bar.add_task(what, total=total)
+        yield bar
+
+
+def say(line: str) -> None:
+    """Tell a person something; square brackets are text, never markup."""
+    console.print(line, markup=False)
+
+
+def print_json(value: Any) -> None:
+    """Print a result for another program."""
+    typer.echo(json.dumps(value, indent=1, default=str))
+
+
+class LeftOut:
+    """Collects what a reader could not use, and says so at once."""
+
+    def __init__(self) -> None:
+        self.items: list[dict[str, str]] = []
+
+    def __call__(self, path: Path, error: InputError) -> None:
+        self.items.append({"path": str(path), "reason": str(error)})
+        say(f"left out: {error}")

@@ -1,0 +1,89 @@
+"""Commands that read data: `info` and `prepare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from apical.cli.console import Json, LeftOut, Overwrite, print_json, progress_bar, say
+from apical.errors import ExitCode
+
+
+def info(
+    path: Annotated[Path, typer.Argument(help="Patient folder, tree of patients, single image or clip, or a store (.h5).")],
+    as_json: Json = False,
+) -> None:
+    """Say what is in a file or folder: patients, views, phases, sizes, spacing."""
+    from rich.table import Table
+
+    from apical.cli.console import console
+    from apical.inputs import open_studies
+
+    left_out = LeftOut()
+    rows = []
+    for study in open_studies(path, left_out):
+        for item in (*study.frames, *study.clips):
+            rows.append(
+                {
+                    "patient": study.patient.id,
+                    "name": item.name,
+                    "view": item.view,
+                    "phase": getattr(item, "phase", None),
+                    "images": len(getattr(item, "images", [0])),
+                    "rows": item.grid.shape[0],
+                    "columns": item.grid.shape[1],
+                    "spacing_mm": item.grid.spacing_mm,
+                    "expert_mask": getattr(item, "reference", None) is not None,
+                    "notes": "; ".join(study.notes),
+                }
+            )
+    if as_json:
+        print_json({"images": rows, "left_out": left_out.items})
+        return
+    table = Table("patient", "name", "view", "phase", "images", "size", "spacing (mm)", "expert mask")
+    for row in rows:
+        spacing = " x ".join(f"{s:.4g}" for s in row["spacing_mm"]) if row["spacing_mm"] else "unknown"
+        cells = (row["patient"], row["name"], row["view"] or "?", row["phase"] or "", str(row["images"]))
+        table.add_row(*cells, f"{row['rows']} x {row['columns']}", spacing, "yes" if row["expert_mask"] else "no")
+    console.print(table)
+    for note in sorted({row["notes"] for row in rows} - {""}):
+        say(note)
+
+
+def prepare(
+    dataset: Annotated[Path, typer.Argument(help="Dataset folder: CAMUS as PNG, NIfTI or MHD.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="HDF5 store to write.")],
+    folds: Annotated[
+        Path | None, typer.Option(help="Folder of CAMUS's fold lists; found by itself as splits/ beside the data.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with code 6 when a file had to be left out.")] = False,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Read a dataset into one HDF5 store. Interrupted, it goes on where it was."""
+    from apical.readers import count_studies, read_studies
+    from apical.split import find_camus_folds
+    from apical.store import StoreWriter
+
+    total = count_studies(dataset)
+    fold_of = find_camus_folds(folds or dataset)
+    writer = StoreWriter(output, overwrite=overwrite)
+    done, left_out = writer.done(), LeftOut()
+    if done:
+        say(f"going on after {len(done)} patients that an earlier run had finished")
+    with progress_bar("reading", total) as bar:
+        for study in read_studies(dataset, left_out):
+            bar.advance(bar.task_ids[0])
+            if study.patient.id not in done:
+                writer.add(study, fold_of.get(study.patient.id))
+    patients = writer.close()
+    say(f"{output}: {patients} patients, {len(left_out.items)} files left out")
+    if as_json:
+        print_json({"store": str(output), "patients": patients, "left_out": left_out.items})
+    if strict and left_out.items:
+        raise typer.Exit(ExitCode.PARTIAL)
+
+
+COMMANDS = (info, prepare)

@@ -1,0 +1,161 @@
+"""Commands that make models: `train`, `export`, `models`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from apical.cli.console import Json, Overwrite, print_json, progress_bar, say
+from apical.errors import InputError
+
+
+def train(
+    store: Annotated[Path, typer.Argument(help="Store made by `apical prepare`.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Run folder to write.")],
+    view: Annotated[str, typer.Option(help="2CH, 4CH or both.")] = "both",
+    fold: Annotated[int | None, typer.Option(min=1, max=10, help="Split by this CAMUS fold instead of by seed.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of split and training.")] = 0,
+    test: Annotated[int, typer.Option(min=0, help="Patients kept unseen (split by seed).")] = 50,
+    validation: Annotated[int, typer.Option(min=0, help="Patients watched while training (split by seed).")] = 20,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs [default: 50].")] = None,
+    max_minutes: Annotated[float | None, typer.Option(min=0.01, help="Wall-clock budget.")] = None,
+    patience: Annotated[int | None, typer.Option(min=1, help="Epochs without progress before stopping.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Frames per step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=0, help="Peak learning rate.")] = None,
+    channels: Annotated[str | None, typer.Option(help="Feature channels per level, e.g. 32,64,128,192,256.")] = None,
+    size: Annotated[int | None, typer.Option(min=32, help="Rows and columns of the network's grid.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a U-Net on a store; writes manifest, history, curves and checkpoints. Several processes: under torchrun."""
+    from dataclasses import asdict
+
+    from apical.anatomy import View
+    from apical.split import split_by_fold, split_by_seed
+    from apical.store import Store
+
+    views = parse_views(view)
+    with Store(store) as data:
+        split = (
+            split_by_fold(data.folds, fold)
+            if fold is not None
+            else split_by_seed(data.groups(), seed, n_test=test, n_validation=validation)
+        )
+        from apical.network.training import TrainConfig, UNetConfig
+        from apical.network.training import train as run_training
+
+        asked = {
+            "epochs": epochs,
+            "max_minutes": max_minutes,
+            "patience": patience,
+            "batch": batch,
+            "learning_rate": learning_rate,
+            "size": size,
+            "unet": UNetConfig(parse_channels(channels)) if channels else None,
+        }
+        config = TrainConfig(views=views, seed=seed, **{k: v for k, v in asked.items() if v is not None})  # type: ignore[arg-type]
+        say(f"{len(split.train)} patients to learn from, {len(split.validation)} to watch, {len(split.test)} kept unseen")
+        say(f"views {', '.join(views)}; {config.epochs} epochs" + (f", {max_minutes:g} minutes at most" if max_minutes else ""))
+        with progress_bar("epoch 1", None) as bar:
+            task = bar.task_ids[0]
+
+            def on_epoch(progress: object) -> None:
+                row = progress.history[-1]  # type: ignore[attr-defined]
+                line = f"epoch {row['epoch']:3}  loss {row['train_loss']:.4f}"
+                if "val_dice_mean" in row:
+                    line += f"  validation {row['val_loss']:.4f}  Dice {row['val_dice_mean']:.4f}"
+                say(f"{line}  {row['seconds'] / 60:.1f} min")
+                bar.update(task, description=f"epoch {row['epoch'] + 1}", completed=0)
+
+            progress = run_training(
+                data,
+                split,
+                output,
+                config,
+                device=device,
+                resume=resume,
+                on_epoch=on_epoch,
+                on_step=lambda step, steps: bar.update(task, completed=step, total=steps),
+            )
+    say(f"{output}: best epoch {progress.best_epoch} of {progress.epoch}; look at {output / 'curves.png'}")
+    if as_json:
+        print_json(asdict(progress) | {"run": str(output), "views": [str(v) for v in View if v in views]})
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder made by `apical train`.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Model folder to write.")],
+    name: Annotated[str | None, typer.Option(help="Name of the model [default: the folder's].")] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="summary.json of `apical evaluate` on the run's unseen patients, for the card.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a run's best network as ONNX with its config and model card."""
+    import json
+
+    from apical.network.export import export as write_model
+
+    try:
+        measured = json.loads(figures.read_text(encoding="utf-8")) if figures else None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{figures}: no summary of `apical evaluate` ({error})") from error
+    write_model(run, output, name=name, figures=measured, overwrite=overwrite)
+    say(f"{output}: model.onnx, config.json, MODEL_CARD.md")
+
+
+def models(as_json: Json = False) -> None:
+    """List the installed models."""
+    from rich.table import Table
+
+    from apical.cli.console import console
+    from apical.models import DEFAULT, installed_models
+
+    found = installed_models()
+    if as_json:
+        print_json([{"name": m.name, "default": m.name == DEFAULT, "folder": str(m.folder), **m.config} for m in found])
+        return
+    table = Table("name", "views", "size", "parameters", "licence")
+    for model in found:
+        label = model.name + (" (default)" if model.name == DEFAULT else "")
+        table.add_row(label, ", ".join(model.views), str(model.size), f"{model.config['parameters']:,}", model.config["license"])
+    console.print(table)
+
+
+def parse_views(text: str) -> tuple:  # type: ignore[type-arg]
+    """'2CH', '4CH' or 'both' to views.
+
+    Raises
+    ------
+    InputError
+        For any other word.
+    """
+    from apical.anatomy import View
+
+    named = {"2CH": (View.A2C,), "4CH": (View.A4C,), "BOTH": tuple(View)}
+    if text.upper() not in named:
+        raise InputError(f"no view '{text}': choose 2CH, 4CH or both")
+    return named[text.upper()]
+
+
+def parse_channels(text: str) -> tuple[int, ...]:
+    """'32,64,128' to numbers.
+
+    Raises
+    ------
+    InputError
+        When it is no list of at least two positive numbers.
+    """
+    try:
+        channels = tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"--channels '{text}': give numbers like 32,64,128,192,256") from error
+    if len(channels) < 2 or min(channels) < 1:
+        raise InputError(f"--channels '{text}': give at least two positive numbers")
+    return channels
+
+
+COMMANDS = (train, export, models)

@@ -1,0 +1,3 @@
+"""Commands that use a model: `segment`, `measure`, `evaluate`."""
+
+COMMANDS = ()

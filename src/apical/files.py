@@ -1,0 +1,99 @@
+"""Atomic writing: a crash leaves the old file or the new one, never half of one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from apical.errors import OutputError
+
+
+@contextmanager
+def atomic_write(target: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary path beside `target`, which takes its place when the block ends well.
+
+    Parameters
+    ----------
+    target
+        File to make. Missing parent folders are made. The temporary path has the same suffixes
+        (`.nii.gz`), because writers choose the format by them.
+    overwrite
+        Whether an existing `target` may be replaced.
+
+    Raises
+    ------
+    OutputError
+        `target` exists and `overwrite` is false, or its folder cannot be written to.
+    """
+    target = Path(target)
+    refuse_existing(target, overwrite=overwrite)
+    temporary = _temporary_beside(target)
+    try:
+        yield temporary
+        # Asked again: another process may have made it while this one was writing.
+        refuse_existing(target, overwrite=overwrite)
+        _keep_usual_permissions(temporary)
+        temporary.replace(target)
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written ({error.strerror or error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def refuse_existing(target: Path | str, *, overwrite: bool) -> None:
+    """Raise OutputError when `target` is there and may not be replaced."""
+    target = Path(target)
+    if target.is_dir():
+        raise OutputError(f"{target}: is a folder; name a file")
+    if not overwrite and target.exists():
+        raise OutputError(f"{target}: exists already; choose another place or ask to overwrite")
+
+
+def make_folder(folder: Path | str) -> Path:
+    """Make `folder` with its parents and see that it can be written to, before any work is done.
+
+    Raises
+    ------
+    OutputError
+        It is a file, or read-only.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # os.access knows nothing of read-only mounts and network shares: try it.
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: cannot be written to ({error.strerror or error}); choose another folder"
+        ) from error
+    return folder
+
+
+def _temporary_beside(target: Path) -> Path:
+    suffix = "".join(target.suffixes[-2:]) if target.name.endswith(".gz") else target.suffix
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".writing-", suffix=suffix, dir=target.parent)
+    except OSError as error:
+        raise OutputError(
+            f"{target.parent}: cannot be written to ({error.strerror or error}); choose another folder"
+        ) from error
+    os.close(handle)
+    return Path(name)
+
+
+def _keep_usual_permissions(path: Path) -> None:
+    """Replace the 0600 of temporary files by what the umask grants to any new file."""
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
+
+
+def write_text(target: Path | str, text: str, *, overwrite: bool = False) -> None:
+    """Write UTF-8 text atomically; same errors as `atomic_write`."""
+    with atomic_write(target, overwrite=overwrite) as temporary:
+        temporary.write_text(text, encoding="utf-8")

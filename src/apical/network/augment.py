@@ -1,0 +1,111 @@
+"""Augmentation on tensors: what another patient, probe position or scanner could have given.
+
+Geometry moves image and mask together; intensity stays mild (strong intensity augmentation is known
+to hurt on CAMUS) but covers dark, coarse and unevenly amplified pictures of other scanners. There are no vertical
+flips: no heart hangs below the probe upside down.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Ranges; each value is drawn uniformly (scales and gamma on a logarithmic axis)."""
+
+    rotation_degrees: float = 20.0
+    scale: float = 1.3
+    """Zoom between 1/scale and scale."""
+    shrink_probability: float = 0.15
+    shrink: float = 1.6
+    """With this probability the sector is shrunk further, as in a picture with wide margins."""
+    aspect: float = 1.13
+    shear: float = 0.08
+    shift: float = 0.15
+    """Share of half the frame."""
+    elastic_probability: float = 0.5
+    elastic: float = 0.02
+    """Deviation of the displacement on a 6x6 grid, as a share of half the frame."""
+    gamma: float = 1.65
+    field_probability: float = 0.3
+    field: float = 0.35
+    """Uneven gain: deviation of a smooth multiplicative field on a 3x3 grid."""
+    speckle_probability: float = 0.3
+    speckle: float = 0.25
+    coarse_probability: float = 0.15
+    coarse: tuple[float, float] = (0.35, 0.75)
+    """Resolution, as a share of the frame's, of a picture from a coarser source."""
+    dark_probability: float = 0.15
+    dark: tuple[float, float] = (0.25, 0.8)
+    """Gain of a dark picture, whose faintest echoes drown in 8-bit steps."""
+
+
+class Augment:
+    """Draws from its own generator: the same seed gives the same pictures."""
+
+    def __init__(self, config: AugmentConfig, generator: torch.Generator) -> None:
+        self.config = config
+        self.generator = generator
+
+    def __call__(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+        """Augment images (N, 1, H, W) uint8 and masks (N, H, W) uint8; return float 0-255 and int64."""
+        n, _, height, width = images.shape
+        grid = F.affine_grid(self._affine(n), [n, 1, height, width], align_corners=False)
+        grid = grid + self._elastic(n, height, width)
+        moved = F.grid_sample(images.float() / 255, grid, mode="bilinear", align_corners=False)
+        labels = F.grid_sample(masks[:, None].float(), grid, mode="nearest", align_corners=False)
+        return self._intensity(moved), labels[:, 0].long()
+
+    def _affine(self, n: int) -> Tensor:
+        c = self.config
+        angle = math.radians(c.rotation_degrees) * self._uniform(n)
+        scale = torch.exp(math.log(c.scale) * self._uniform(n))
+        scale = scale * torch.exp(math.log(c.shrink) * self._unit(n) * self._chance(c.shrink_probability, n))
+        aspect = torch.exp(math.log(c.aspect) * self._uniform(n))
+        shear = c.shear * self._uniform(n)
+        cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
+        top = torch.stack([cos * aspect, -sin + shear, c.shift * self._uniform(n)], dim=1)
+        bottom = torch.stack([sin, cos / aspect, c.shift * self._uniform(n)], dim=1)
+        return torch.stack([top, bottom], dim=1)  # (N, 2, 3)
+
+    def _elastic(self, n: int, height: int, width: int) -> Tensor:
+        knots = torch.randn(n, 2, 6, 6, generator=self.generator, device=self.generator.device) * self.config.elastic
+        knots = knots * self._chance(self.config.elastic_probability, n, 1, 1, 1)
+        field = F.interpolate(knots, size=(height, width), mode="bicubic", align_corners=False)
+        return field.permute(0, 2, 3, 1)  # (N, H, W, 2)
+
+    def _intensity(self, x: Tensor) -> Tensor:
+        c = self.config
+        n, size = len(x), x.shape[-2:]
+        x = x ** torch.exp(math.log(c.gamma) * self._uniform(n, 1, 1, 1))
+        knots = 1 + c.field * torch.randn(n, 1, 3, 3, generator=self.generator, device=self.generator.device)
+        gain = F.interpolate(knots, size=size, mode="bicubic", align_corners=False).clamp(0.2, 2)
+        x = torch.where(self._chance(c.field_probability, n, 1, 1, 1), x * gain, x)
+        grain = torch.randn(n, 1, size[0] // 2, size[1] // 2, generator=self.generator, device=self.generator.device)
+        grain = F.interpolate(grain, size=size, mode="bilinear", align_corners=False)
+        x = torch.where(self._chance(c.speckle_probability, n, 1, 1, 1), x * (1 + c.speckle * grain), x)
+        coarse = self._chance(c.coarse_probability, n)
+        if coarse.any():
+            low, high = c.coarse
+            share = low + (high - low) * float(self._unit(1))
+            small = F.interpolate(x[coarse], size=[round(s * share) for s in size], mode="area")
+            x[coarse] = F.interpolate(small, size=size, mode="bilinear", align_corners=False)
+        low, high = c.dark
+        dark = low + (high - low) * self._unit(n, 1, 1, 1)
+        x = torch.where(self._chance(c.dark_probability, n, 1, 1, 1), x * dark, x)
+        return (x * 255).round().clamp(0, 255)
+
+    def _unit(self, *shape: int) -> Tensor:
+        return torch.rand(*shape, generator=self.generator, device=self.generator.device)
+
+    def _uniform(self, *shape: int) -> Tensor:
+        return self._unit(*shape) * 2 - 1
+
+    def _chance(self, probability: float, *shape: int) -> Tensor:
+        return self._unit(*shape) < probability

@@ -1,0 +1,57 @@
+"""The model card, generated from a model's config so that it cannot say anything else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+CITATION = (
+    "S. Leclerc, E. Smistad, J. Pedrosa, A. Ostvik, et al. "
+    '"Deep Learning for Segmentation using an Open Large-Scale Dataset in 2D Echocardiography", '
+    "IEEE Transactions on Medical Imaging 38(9):2198-2210, 2019, doi:10.1109/TMI.2019.2900516"
+)
+
+
+def model_card(config: Mapping[str, Any]) -> str:
+    """Return the card as Markdown."""
+    training = config["training"]
+    split = training["split"]
+    recipe = training["recipe"]
+    machine = training["machine"]
+    figures = config["figures"]
+    measured = figures.get("markdown") or (
+        "No figures: the model was exported without an evaluation (`apical export --figures`)."
+    )
+    return f"""# {config["name"]}
+
+A U-Net that outlines the left-ventricular cavity (1), the myocardium (2) and the left atrium (3) in apical
+echocardiograms ({", ".join(config["views"])}), and names the view.
+
+**Research only. Not a medical device. Licence: {config["license"]}**, inherited from CAMUS, which is free "strictly only
+[for] non-commercial scientific research purposes". Cite: {CITATION}.
+
+| | |
+|---|---|
+| parameters | {config["parameters"]:,} |
+| input | {config["input"]["size"]} x {config["input"]["size"]}, {config["input"]["geometry"]}; {config["input"]["values"]} |
+| output | `scores` (frames, 4, {config["input"]["size"]}, {config["input"]["size"]}) and `views` (frames, 2), before softmax |
+| SHA-256 of model.onnx | `{config["sha256"]}` |
+
+## Training
+
+{len(split["train"])} patients trained on, {len(split["validation"])} watched for the choice of the epoch,
+{len(split["test"])} never seen ({split["origin"]}). {training["epoch"]} epochs, the best being {training["best_epoch"]},
+in {training["seconds"] / 60:.0f} minutes on {machine["threads"]} threads of a {machine["device"].upper()} ({machine["precision"]}, torch {machine["torch"]}).
+Batch {recipe["batch"]}, AdamW, peak learning rate {recipe["learning_rate"]:g}, cosine; cross-entropy + Dice; moving average of weights.
+Data hash `{training["data"]["content_sha256"][:16]}`; every patient's id stands in config.json.
+
+## Figures on unseen patients
+
+{measured}
+
+## Limits
+
+CAMUS is one hospital and one make of scanner (GE Vivid E95). On other scanners expect worse and look at the overlays.
+The masks follow CAMUS's conventions: trabeculae and papillary muscles belong to the cavity, walls may reach beyond the sector.
+Not for M-mode, Doppler, other windows, congenital disease, children, or any decision about a patient.
+"""

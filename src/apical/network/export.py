@@ -1,0 +1,120 @@
+"""From a run to a released model: ONNX, config.json and a model card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from apical import __version__
+from apical.anatomy import Label, View
+from apical.errors import InputError
+from apical.files import atomic_write, make_folder, refuse_existing, write_text
+from apical.models import FORMAT_VERSION
+from apical.network.card import model_card
+from apical.network.checkpoint import read_tensors
+from apical.network.unet import UNet, UNetConfig
+
+OPSET = 17
+"""ONNX operator set: the oldest that holds all the network needs, for the oldest runtimes."""
+
+
+def load_run(run: Path) -> tuple[UNet, dict[str, Any]]:
+    """Return a run's best network, ready for inference, and its manifest.
+
+    Raises
+    ------
+    InputError
+        When the folder holds no finished epoch.
+    """
+    path = run / "manifest.json"
+    if not path.is_file() or not (run / "best.safetensors").is_file():
+        raise InputError(f"{run}: no run with a finished epoch; train one with `apical train`")
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    tensors, metadata = read_tensors(run / "best.safetensors")
+    settings = json.loads(metadata["config"])
+    network = UNet(UNetConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}))
+    network.load_state_dict(tensors)
+    return network.eval(), manifest
+
+
+def export(
+    run: Path, output: Path, *, name: str | None = None, figures: Mapping[str, Any] | None = None, overwrite: bool = False
+) -> None:
+    """Write a run's best network as a released model.
+
+    Parameters
+    ----------
+    output
+        Folder to make, with `model.onnx`, `config.json` and `MODEL_CARD.md`.
+    name
+        Name of the model; the folder's by default.
+    figures
+        What `apical evaluate` measured on patients that the run never saw (its `summary.json`).
+
+    Raises
+    ------
+    OutputError
+        When the folder holds a model already and `overwrite` is not set.
+    """
+    network, manifest = load_run(run)
+    refuse_existing(output / "config.json", overwrite=overwrite)
+    make_folder(output)
+    size = int(manifest["recipe"]["size"])
+    data = to_onnx(network, size)
+    config = {
+        "format_version": FORMAT_VERSION,
+        "apical_version": __version__,
+        "name": name or output.name,
+        "labels": {label.name: int(label) for label in Label},
+        "views": manifest["recipe"]["views"],
+        "view_scores": [str(v) for v in View],
+        "input": {
+            "size": size,
+            "geometry": "bounding box of the ultrasound sector, squashed to size x size (apical.grid)",
+            "values": "grey levels 0-255, float32; each frame is standardised inside the network",
+        },
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "license": "CC BY-NC-SA 4.0",
+        "training": {k: manifest[k] for k in ("data", "recipe", "split", "machine", "started")} | _duration(run),
+        "figures": figures or {},
+    }
+    with atomic_write(output / "model.onnx", overwrite=True) as target:
+        target.write_bytes(data)
+    write_text(output / "MODEL_CARD.md", model_card(config), overwrite=True)
+    # The description comes last: a folder with a config.json is a whole model.
+    write_text(output / "config.json", json.dumps(config, indent=1), overwrite=True)
+
+
+def to_onnx(network: UNet, size: int) -> bytes:
+    """Return the network as ONNX bytes with a free number of frames."""
+    names = ["images", "scores", "views"]
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        # The TorchScript exporter is deprecated but needs no further package and takes seconds; the
+        # new one takes a minute for the same graph.
+        warnings.simplefilter("ignore")
+        path = Path(folder) / "model.onnx"
+        torch.onnx.export(
+            network,
+            (torch.zeros(2, 1, size, size),),
+            str(path),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=names[:1],
+            output_names=names[1:],
+            dynamic_axes={n: {0: "frames"} for n in names},
+        )
+        return path.read_bytes()
+
+
+def _duration(run: Path) -> dict[str, Any]:
+    _, metadata = read_tensors(run / "last.safetensors")
+    progress = json.loads(metadata["progress"])
+    return {k: progress[k] for k in ("epoch", "best_epoch", "seconds")}

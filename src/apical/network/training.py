@@ -1,0 +1,325 @@
+"""The training loop: store in, run folder out (manifest, history, curves, best and last checkpoint)."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+
+from apical import __version__
+from apical.anatomy import FOREGROUND, Structure, View
+from apical.errors import InputError, OutputError
+from apical.files import make_folder, write_text
+from apical.network.augment import Augment, AugmentConfig
+from apical.network.checkpoint import Progress, load_checkpoint, save_checkpoint, write_tensors
+from apical.network.curves import draw_curves, write_history
+from apical.network.dataset import Frames, load_frames
+from apical.network.losses import dice_per_frame, segmentation_loss
+from apical.network.unet import UNet, UNetConfig
+from apical.split import Split
+from apical.store import Store
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The recipe; the defaults are the released model's."""
+
+    views: tuple[View, ...] = tuple(View)
+    size: int = 256
+    epochs: int = 50
+    max_minutes: float | None = None
+    """Wall-clock budget; the learning rate then reaches its end with the clock instead of the epochs."""
+    patience: int = 20
+    """Epochs without a better validation Dice after which training stops."""
+    batch: int = 16
+    learning_rate: float = 2e-3
+    warmup_steps: int = 200
+    weight_decay: float = 0.02
+    average_decay: float = 0.995
+    """Decay per step of the exponential moving average of the weights, which is what is kept."""
+    view_weight: float = 0.1
+    """Weight of the view recognition loss beside segmentation."""
+    clip_norm: float = 2.0
+    seed: int = 0
+    unet: UNetConfig = field(default_factory=UNetConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+
+def train(
+    store: Store,
+    split: Split,
+    run: Path,
+    config: TrainConfig = TrainConfig(),
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    on_epoch: Callable[[Progress], None] = lambda progress: None,
+    on_step: Callable[[int, int], None] = lambda step, steps: None,
+) -> Progress:
+    """Train a U-Net and return how far it came.
+
+    Under `torchrun` every process takes its share of each batch; only the first writes.
+
+    Parameters
+    ----------
+    run
+        Folder to write. With `resume`, an interrupted run in it goes on from its last whole epoch,
+        and gives what an uninterrupted one would have given.
+
+    Raises
+    ------
+    OutputError
+        When the folder holds a run already and `resume` is not set.
+    InputError
+        When `resume` is set but data, split or recipe are not those of the run.
+    """
+    if config.size % config.unet.stride:
+        raise InputError(f"size {config.size} is not a multiple of {config.unet.stride}: try {config.unet.stride * 8}")
+    rank, world = _join_processes()
+    place = pick_device(device)
+    torch.manual_seed(config.seed)
+    manifest = _manifest(store, split, config, place)
+    if rank == 0:
+        _claim(run, manifest, resume)
+    learned = load_frames(store, split.train, config.size, config.views)
+    watched = load_frames(store, split.validation, config.size, config.views) if split.validation else None
+
+    model = UNet(config.unet).to(place, memory_format=torch.channels_last)
+    average = copy.deepcopy(model).requires_grad_(False)
+    optimizer = _optimizer(model, config)
+    progress = Progress()
+    last = run / "last.safetensors"
+    if resume and last.exists():
+        progress = load_checkpoint(last, model, average, optimizer)
+    parallel = DistributedDataParallel(model) if world > 1 else model
+
+    while not progress.finished:
+        started = time.monotonic()
+        done = _share_done(progress, config)
+        row = _one_epoch(parallel, model, average, optimizer, learned, config, progress, (rank, world), on_step)
+        if rank == 0:
+            row |= validate(average, watched, config) if watched else {}
+        progress.epoch += 1
+        progress.seconds += time.monotonic() - started
+        dice = row.get("val_dice_mean", float(progress.epoch))  # nothing to watch: the last epoch is the best
+        if rank == 0 and dice > progress.best_dice:
+            progress.best_dice, progress.best_epoch = dice, progress.epoch
+            write_tensors(run / "best.safetensors", average.state_dict(), {"config": json.dumps(asdict(config.unet))})
+        progress.epoch_share = _share_done(progress, config) - done
+        # Stop where a further epoch would overrun by more than half of itself.
+        out_of_budget = _share_done(progress, config) + progress.epoch_share / 2 > 1
+        progress.finished = out_of_budget or progress.epoch - progress.best_epoch >= config.patience
+        progress.history.append({"epoch": progress.epoch, "seconds": round(progress.seconds, 1), **row})
+        if rank == 0:
+            save_checkpoint(last, model, average, optimizer, progress)
+            write_history(run / "history.csv", progress.history)
+            draw_curves(run / "curves.png", progress.history)
+            on_epoch(progress)
+        _agree(progress, world)
+    if world > 1:
+        dist.destroy_process_group()
+    return progress
+
+
+def _one_epoch(
+    parallel: nn.Module,
+    model: UNet,
+    average: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    frames: Frames,
+    config: TrainConfig,
+    progress: Progress,
+    process: tuple[int, int],
+    on_step: Callable[[int, int], None],
+) -> dict[str, float]:
+    """Go once over the frames; return mean loss, pixel accuracy and the last learning rate."""
+    place = next(model.parameters()).device
+    rank, world = process
+    # Seeded by epoch: a resumed run draws what the uninterrupted one would have drawn.
+    order = np.random.default_rng((config.seed, progress.epoch)).permutation(len(frames))
+    generator = torch.Generator(place).manual_seed(
+        int(np.random.SeedSequence((config.seed, progress.epoch, rank)).generate_state(1)[0])
+    )
+    augment = Augment(config.augment, generator)
+    batch = min(config.batch, len(order))
+    steps = len(order) // batch
+    losses = hits = 0.0
+    done, share = _share_done(progress, config), progress.epoch_share or 1 / config.epochs
+    model.train()
+    for step in range(steps):
+        picked = torch.from_numpy(order[step * batch : (step + 1) * batch][rank::world].copy())
+        images, masks = augment(frames.images[picked].to(place), frames.masks[picked].to(place))
+        rate = learning_rate(config, progress.step, done + share * step / steps)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        with autocast(place):
+            scores, views = parallel(images.contiguous(memory_format=torch.channels_last))
+        loss = segmentation_loss(scores.float(), masks)
+        loss = loss + config.view_weight * F.cross_entropy(views.float(), frames.views[picked].to(place))
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+        optimizer.step()
+        progress.step += 1
+        _update_average(average, model, min(config.average_decay, (1 + progress.step) / (10 + progress.step)))
+        losses += loss.item()
+        hits += (scores.detach().argmax(1) == masks).float().mean().item()
+        on_step(step + 1, steps)
+    if not math.isfinite(losses):
+        raise InputError("the loss is no longer a number: lower --learning-rate")
+    return {"learning_rate": rate, "train_loss": losses / steps, "train_pixel_accuracy": hits / steps}
+
+
+@torch.no_grad()
+def validate(model: nn.Module, frames: Frames, config: TrainConfig) -> dict[str, float]:
+    """Return loss, pixel accuracy, Dice per structure and the share of views recognised, on frames as they are."""
+    place = next(model.parameters()).device
+    model.eval()
+    losses, hits, recognised = [], [], []
+    dice: dict[Structure, list[Tensor]] = {s: [] for s in Structure}
+    for start in range(0, len(frames), config.batch):
+        part = slice(start, start + config.batch)
+        images, masks = frames.images[part].float().to(place), frames.masks[part].long().to(place)
+        with autocast(place):
+            scores, views = model(images.contiguous(memory_format=torch.channels_last))
+        losses += [segmentation_loss(scores.float(), masks).item()] * len(masks)
+        predicted = scores.argmax(1)
+        hits.append((predicted == masks).float().mean(dim=(1, 2)))
+        recognised.append((views.argmax(1) == frames.views[part].to(place)).float())
+        for structure in Structure:
+            dice[structure].append(dice_per_frame(predicted, masks, structure))
+    mean = {s: torch.cat(d).mean().item() for s, d in dice.items()}
+    return {
+        "val_loss": float(np.mean(losses)),
+        "val_pixel_accuracy": torch.cat(hits).mean().item(),
+        "val_view_accuracy": torch.cat(recognised).mean().item(),
+        **{f"val_dice_{s}": v for s, v in mean.items()},
+        "val_dice_mean": float(np.mean([mean[s] for s in FOREGROUND])),
+    }
+
+
+def learning_rate(config: TrainConfig, step: int, done: float) -> float:
+    """Linear warm-up, then half a cosine down to half a percent at the end of the budget."""
+    warm = min(1.0, (step + 1) / config.warmup_steps)
+    return config.learning_rate * warm * (0.005 + 0.995 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+
+
+def pick_device(name: str) -> torch.device:
+    """Resolve 'auto' to CUDA, MPS or CPU, in this order.
+
+    Raises
+    ------
+    InputError
+        When the named device is not there.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(d for d, ok in there.items() if ok)
+    if not there.get(name.split(":")[0], False):
+        raise InputError(
+            f"device '{name}' is not here: choose from auto, {', '.join(d for d, ok in there.items() if ok)}"
+        )
+    return torch.device(name)
+
+
+def autocast(place: torch.device) -> torch.autocast:
+    """bfloat16 where the hardware multiplies it natively; elsewhere float32."""
+    native = {
+        "cpu": torch.ops.mkldnn._is_mkldnn_bf16_supported,
+        "cuda": torch.cuda.is_bf16_supported,
+    }.get(place.type, lambda: False)()
+    return torch.autocast(place.type, torch.bfloat16, enabled=native)
+
+
+def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW; biases and normalisation are not decayed."""
+    parameters = list(model.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate)
+
+
+@torch.no_grad()
+def _update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
+    for kept, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+        if kept.dtype.is_floating_point:
+            kept.lerp_(new, 1 - decay)
+        else:
+            kept.copy_(new)
+
+
+def _share_done(progress: Progress, config: TrainConfig) -> float:
+    clock = progress.seconds / (60 * config.max_minutes) if config.max_minutes else 0.0
+    return max(progress.epoch / config.epochs, clock)
+
+
+def _join_processes() -> tuple[int, int]:
+    """Rank and number of processes; `torchrun` sets the environment."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world > 1:
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    return int(os.environ.get("RANK", "0")), world
+
+
+def _agree(progress: Progress, world: int) -> None:
+    """Every process follows the first one's clock and its decision to stop."""
+    if world == 1:
+        return
+    told = torch.tensor([progress.epoch_share, progress.seconds, float(progress.finished)], dtype=torch.float64)
+    if torch.cuda.is_available():
+        told = told.cuda()
+    dist.broadcast(told, src=0)
+    progress.epoch_share, progress.seconds, progress.finished = float(told[0]), float(told[1]), bool(told[2])
+
+
+def _manifest(store: Store, split: Split, config: TrainConfig, place: torch.device) -> dict[str, object]:
+    return {
+        "apical": __version__,
+        "data": {"name": store.path.name, "content_sha256": store.content_sha256},
+        "recipe": json.loads(json.dumps(asdict(config))),
+        "split": json.loads(json.dumps(split.as_dict())),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {
+            "device": str(place),
+            "threads": torch.get_num_threads(),
+            "precision": "bfloat16" if autocast(place)._enabled else "float32",
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+    }
+
+
+def _claim(run: Path, manifest: dict[str, object], resume: bool) -> None:
+    """Make the run folder ours, or see that it is the same run."""
+    path = run / "manifest.json"
+    if path.exists():
+        if not resume:
+            raise OutputError(f"{run}: holds a run already; add --resume to go on with it, or name another folder")
+        old = json.loads(path.read_text())
+        for key in ("data", "recipe", "split"):
+            if old[key] != manifest[key]:
+                raise InputError(
+                    f"{run}: its {key} differs from what is asked now; resume with the same, or name another folder"
+                )
+        return
+    make_folder(run)
+    write_text(path, json.dumps(manifest, indent=1))

@@ -1,0 +1,168 @@
+"""From a patient's files to a `Study`: pixels, masks, spacing, and what is known of the patient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from apical.anatomy import View
+from apical.errors import InputError
+from apical.readers.camus import Info, TableEntry, find_table, read_info, table_key
+from apical.readers.names import is_patient_folder
+from apical.readers.pixels import grey_image, label_mask
+from apical.readers.raster import image_suffix, read_raster
+from apical.readers.tree import ImageFile, StudyFiles
+from apical.study import Clip, Frame, Grid, Mask, Patient, Study
+
+OnError = Callable[[Path, InputError], None]
+"""Told of each file that cannot be used; where it returns, the rest goes on."""
+
+_SPACING_TOLERANCE = 1e-3
+
+
+def assemble_study(files: StudyFiles, on_error: OnError) -> Study | None:
+    """Read one patient's files, or return None when none of them could be used."""
+    if files.dicoms:
+        from apical.readers.dicom import read_dicom_study
+
+        return read_dicom_study(files, on_error)
+    entry, notes = _look_up(files)
+    label = entry.patient_id if entry else files.label
+    infos = dict(_infos(files, on_error))
+    frames: list[Frame] = []
+    clips: list[Clip] = []
+    notes = [*files.notes, *notes]
+    seen: set[str] = set()
+    for image in files.images:
+        try:
+            name = image.name.frame_name(label)
+            if name in seen:
+                raise InputError(f"{image.path}: a second file for {name}; keep one of them")
+            item, item_notes = _read_image(image, name, entry, infos)
+        except InputError as error:
+            on_error(image.path, error)
+            continue
+        seen.add(name)
+        notes += item_notes
+        if isinstance(item, Clip):
+            clips.append(item)
+        else:
+            frames.append(item)
+    if not frames and not clips:
+        return None
+    return Study(_patient(label, infos, notes), tuple(frames), tuple(clips), tuple(notes))
+
+
+def read_mask(path: Path | str) -> tuple[Mask, Grid]:
+    """Read a mask file on its own: labels 0-3, (row, column) or (time, row, column), and its grid.
+
+    Raises
+    ------
+    InputError
+        Unreadable, or labels other than 0-3 (or 0, 85, 170, 255).
+    """
+    path = Path(path)
+    raster = read_raster(path)
+    return label_mask(path, raster), raster.grid
+
+
+def _look_up(files: StudyFiles) -> tuple[TableEntry | None, list[str]]:
+    """Find the true patient of a folder of CAMUS's PNG edition."""
+    is_png_edition = is_patient_folder(files.folder.resolve()) and any(
+        i.name.camus and i.name.patient is None and image_suffix(i.path) == ".png" for i in files.images
+    )
+    if not is_png_edition:
+        return None, []
+    table = find_table(files.folder)
+    if table is None:
+        return None, []
+    entry = table.get(table_key(files.folder))
+    if entry is None:
+        return None, [f"{files.folder.name}: not in patients.csv, so neither its CAMUS number nor its spacing is known"]
+    return entry, [f"{table_key(files.folder)} is CAMUS {entry.patient_id} (patients.csv)"]
+
+
+def _read_image(
+    image: ImageFile, name: str, entry: TableEntry | None, infos: Mapping[View, Info]
+) -> tuple[Frame | Clip, list[str]]:
+    raster = read_raster(image.path)
+    pixels, grid = grey_image(image.path, raster), raster.grid
+    notes = list(raster.notes)
+    view = image.name.view
+    if entry and view in entry.sizes and grid.spacing_mm is None:
+        native = entry.sizes[view]
+        grid = replace(grid, spacing_mm=native.spacing_for(grid.shape))
+        notes.append(f"{name}: spacing from patients.csv ({native.source})")
+    reference = _reference(image, pixels.shape, grid) if image.mask else None
+    if not raster.is_clip:
+        frame = Frame(name, pixels, grid, view, image.name.phase, reference, image.path)
+        return frame, notes
+    info = infos.get(view, Info()) if view else Info()
+    marked, marked_notes = _marked(name, info, len(pixels))
+    times = np.arange(len(pixels)) * (1000.0 / info.frame_rate_hz) if info.frame_rate_hz else None
+    clip = Clip(
+        name, pixels, grid, frame_times_ms=times, view=view, source=image.path, notes=tuple(marked_notes),
+        reference=reference, marked=marked,
+    )  # fmt: skip
+    return clip, notes + marked_notes
+
+
+def _reference(image: ImageFile, shape: tuple[int, ...], grid: Grid) -> Mask:
+    assert image.mask is not None
+    mask, mask_grid = read_mask(image.mask)
+    if mask.shape != shape:
+        raise InputError(
+            f"{image.mask}: the mask is {_size(mask.shape)} and its image {_size(shape)}; they must be of one size"
+        )
+    if grid.spacing_mm and mask_grid.spacing_mm:
+        ratio = np.divide(mask_grid.spacing_mm, grid.spacing_mm)
+        if np.any(np.abs(ratio - 1) > _SPACING_TOLERANCE):
+            raise InputError(
+                f"{image.mask}: spacing {mask_grid.spacing_mm} mm differs from its image's {grid.spacing_mm} mm"
+            )
+    return mask
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _marked(name: str, info: Info, n_frames: int) -> tuple[Mapping, list[str]]:
+    """Return the ED and ES frames of a sequence that lie inside it."""
+    if not info.marked:
+        return {}, []
+    outside = [i for i in info.marked.values() if not 0 <= i < n_frames]
+    if outside or (info.n_frames is not None and info.n_frames != n_frames):
+        return {}, [f"{name}: has {n_frames} frames, not those its Info file marks as ED and ES; the marks are left out"]
+    order = sorted(info.marked, key=lambda phase: info.marked[phase])
+    return dict(info.marked), [f"{name}: the sequence lists ES before ED"] if order[0] == "ES" and len(order) > 1 else []
+
+
+def _infos(files: StudyFiles, on_error: OnError) -> Iterator[tuple[View, Info]]:
+    for path in files.infos:
+        view = View.A2C if "2CH" in path.name.upper() else View.A4C
+        try:
+            yield view, read_info(path)
+        except InputError as error:
+            on_error(path, error)
+
+
+def _patient(label: str, infos: Mapping[View, Info], notes: list[str]) -> Patient:
+    """Join what both views' Info files say; what they disagree on is left out and noted."""
+
+    def agreed(key: str) -> object:
+        values = {getattr(info, key) for info in infos.values()} - {None}
+        if len(values) > 1:
+            notes.append(f"the Info files of {label} disagree on {key.replace('_', ' ')}; left out")
+        return values.pop() if len(values) == 1 else None
+
+    return Patient(
+        id=label,
+        sex=agreed("sex"),  # type: ignore[arg-type]
+        age_years=agreed("age_years"),  # type: ignore[arg-type]
+        image_quality={view: info.image_quality for view, info in infos.items() if info.image_quality},
+        published_ef_percent=agreed("ef_percent"),  # type: ignore[arg-type]
+    )

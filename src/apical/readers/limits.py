@@ -1,0 +1,34 @@
+"""How large an input may be; sizes are checked from the header, before any pixel is decoded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from apical.errors import InputError
+
+MAX_SIDE = 8192
+"""Rows or columns of one frame. Scanners write up to about 1,500."""
+
+MAX_FRAME_PIXELS = 2**25
+"""Pixels of one frame (33.5 million)."""
+
+MAX_CLIP_PIXELS = 2**29
+"""Pixels of all frames of a clip together: half a GiB of grey values, some 1,700 frames of 640 x 480."""
+
+
+def check_size(path: Path, rows: int, columns: int, frames: int = 1) -> None:
+    """Refuse a size that no echocardiogram has.
+
+    Raises
+    ------
+    InputError
+        A dimension is not positive, or a limit of this module is passed.
+    """
+    if min(rows, columns, frames) < 1:
+        raise InputError(f"{path}: the header states an empty image ({rows} x {columns} x {frames} frames)")
+    if max(rows, columns) > MAX_SIDE or rows * columns > MAX_FRAME_PIXELS or rows * columns * frames > MAX_CLIP_PIXELS:
+        size = f"{rows} x {columns} pixels" + (f" x {frames} frames" if frames > 1 else "")
+        raise InputError(
+            f"{path}: {size} is larger than is read (side {MAX_SIDE}, {MAX_FRAME_PIXELS} pixels a frame, "
+            f"{MAX_CLIP_PIXELS} in a clip); crop or resize it"
+        )

@@ -1,0 +1,158 @@
+"""Which files make up which patient; names only, no pixels, so a large tree costs little memory."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from apical.errors import InputError
+from apical.readers.names import FileName, is_patient_folder, parse_name
+from apical.readers.raster import image_suffix
+
+_INFO = re.compile(r"^Info_(2CH|4CH)\.cfg$", re.IGNORECASE)
+_DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+_DICOM_MAGIC = b"DICM"
+_PREAMBLE_BYTES = 128
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image and, where there is one, its expert mask."""
+
+    path: Path
+    name: FileName
+    mask: Path | None = None
+
+
+@dataclass(frozen=True)
+class StudyFiles:
+    """All files of one patient, in one folder.
+
+    `label` is the folder's or the file's name, from which the patient's id is made.
+    """
+
+    folder: Path
+    label: str
+    images: tuple[ImageFile, ...] = ()
+    dicoms: tuple[Path, ...] = ()
+    infos: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def find_studies(path: Path) -> list[StudyFiles]:
+    """List the patients at `path`, a file, a patient's folder or a tree of them, in sorted order.
+
+    Raises
+    ------
+    InputError
+        Nothing there, no echocardiogram in it, or one patient found twice.
+    """
+    try:
+        if path.is_file():
+            return [_single(path)]
+        if not path.is_dir():
+            raise InputError(f"{path}: no such file or folder")
+        found = [files for folder in _folders(path) for files in _studies_in(folder, path)]
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if not found:
+        raise InputError(
+            f"{path}: no echocardiogram in this folder (PNG, JPEG, BMP, TIFF, MetaImage, NIfTI and DICOM are read)"
+        )
+    return found
+
+
+def is_dicom(path: Path) -> bool:
+    """Tell a DICOM file by its suffix, or by its magic where there is no suffix."""
+    suffix = path.suffix.lower()
+    if suffix in _DICOM_SUFFIXES:
+        return True
+    # UIDs make file names with dots in them: 1.2.840.113619
+    if suffix and not suffix[1:].isdigit():
+        return False
+    try:
+        with path.open("rb") as handle:
+            return handle.read(_PREAMBLE_BYTES + 4)[_PREAMBLE_BYTES:] == _DICOM_MAGIC
+    except OSError:
+        return False
+
+
+def _single(path: Path) -> StudyFiles:
+    folder = path.parent
+    if image_suffix(path) is None:
+        return StudyFiles(folder, path.stem, dicoms=(path,))
+    name = parse_name(path)
+    if name.is_mask:
+        raise InputError(f"{path}: an expert mask, not an image; give the image or its folder")
+    siblings = _files(folder, folder)
+    images, _ = _pair([p for p in siblings if image_suffix(p) and parse_name(p).stem == name.stem and p != path] + [path])
+    chosen = tuple(i for i in images if i.path == path)
+    infos = tuple(p for p in siblings if _INFO.match(p.name)) if name.camus else ()
+    return StudyFiles(folder, _label(folder, name) or name.stem, chosen, infos=infos)
+
+
+def _label(folder: Path, name: FileName) -> str | None:
+    """Return the patient that a CAMUS name or folder states."""
+    if name.patient:
+        return name.patient
+    resolved = folder.resolve()
+    return resolved.name.lower() if is_patient_folder(resolved) else None
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    """Yield `root` and all folders below it, sorted; links to folders are not followed."""
+    for folder, children, _ in os.walk(root, followlinks=False):
+        children[:] = sorted(c for c in children if not c.startswith((".", "__MACOSX")))
+        yield Path(folder)
+
+
+def _files(folder: Path, root: Path) -> list[Path]:
+    """List the files of a folder; a link that leads out of `root` is not followed."""
+    top = root.resolve()
+    with os.scandir(folder) as entries:
+        names = sorted(
+            e.name
+            for e in entries
+            if not e.name.startswith(".")
+            and e.is_file()
+            and (not e.is_symlink() or Path(e.path).resolve().is_relative_to(top))
+        )
+    return [folder / name for name in names]
+
+
+def _studies_in(folder: Path, root: Path) -> list[StudyFiles]:
+    files = _files(folder, root)
+    infos = tuple(p for p in files if _INFO.match(p.name))
+    by_label: dict[str, list[Path]] = {}
+    dicoms: list[Path] = []
+    default = folder.resolve().name
+    for path in files:
+        if image_suffix(path):
+            by_label.setdefault(_label(folder, parse_name(path)) or default, []).append(path)
+        elif is_dicom(path) and path.name.upper() != "DICOMDIR":
+            dicoms.append(path)
+    studies = []
+    for label, paths in sorted(by_label.items()):
+        images, notes = _pair(paths)
+        if images:
+            studies.append(StudyFiles(folder, label, images, infos=infos, notes=notes))
+    if dicoms:
+        studies.append(StudyFiles(folder, default, dicoms=tuple(dicoms)))
+    return studies
+
+
+def _pair(paths: list[Path]) -> tuple[tuple[ImageFile, ...], tuple[str, ...]]:
+    """Join images and their masks by name; a CAMUS folder's other pictures are left out and noted."""
+    named = [(path, parse_name(path)) for path in paths]
+    masks: dict[str, Path] = {name.stem: path for path, name in named if name.is_mask}
+    images = [(path, name) for path, name in named if not name.is_mask]
+    notes = []
+    if any(name.camus for _, name in images):
+        notes = [f"{path.name}: left out, its name is not CAMUS's" for path, name in images if not name.camus]
+        images = [(path, name) for path, name in images if name.camus]
+    stems = {name.stem for _, name in images}
+    notes += [f"{path.name}: left out, a mask without its image" for stem, path in masks.items() if stem not in stems]
+    return tuple(ImageFile(path, name, masks.get(name.stem)) for path, name in images), tuple(notes)

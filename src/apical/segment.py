@@ -1,0 +1,174 @@
+"""Segmenter: runs a released model on the frames and clips of a study, without torch.
+
+OpenVINO is used where it is installed, ONNX Runtime otherwise; the result says which, and at what
+precision. Both run in float32, so that the masks don't depend on the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apical import grid
+from apical.anatomy import View
+from apical.errors import InputError, ModelError
+from apical.models import DEFAULT, Model, find_model
+from apical.study import Mask, Segmentation, Study
+
+RuntimeName = Literal["auto", "openvino", "onnxruntime"]
+
+BATCH = 8
+"""Frames per call: enough to fill the cores, small enough to stay far below 1 GB."""
+
+
+class _Runtime(Protocol):
+    name: str
+
+    def __call__(self, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
+
+
+class Segmenter:
+    """A model ready to run.
+
+    Examples
+    --------
+    >>> segmenter = Segmenter.load()  # doctest: +SKIP
+    >>> masks = segmenter.segment(apical.read_study("patient0001/"))  # doctest: +SKIP
+    """
+
+    def __init__(self, model: Model, runtime: _Runtime) -> None:
+        self.model = model
+        self._runtime = runtime
+
+    @classmethod
+    def load(
+        cls, model: str | Path = DEFAULT, runtime: RuntimeName = "auto", threads: int | None = None
+    ) -> Segmenter:
+        """Load an installed model by name, or an exported one by its folder.
+
+        Raises
+        ------
+        ModelError
+            When the model or the runtime is unknown, not installed or damaged.
+        """
+        found = find_model(model)
+        if runtime == "auto":
+            runtime = "openvino" if find_spec("openvino") else "onnxruntime"
+        starters = {"openvino": _openvino, "onnxruntime": _onnxruntime}
+        if runtime not in starters:
+            raise ModelError(f"no runtime '{runtime}': choose from auto, {', '.join(starters)}")
+        if find_spec(runtime) is None:
+            raise ModelError(f"{runtime} is not installed: `pip install {runtime}`, or use --runtime auto")
+        try:
+            return cls(found, starters[runtime](found.onnx, threads))
+        except (RuntimeError, ValueError) as error:
+            raise ModelError(f"{found.onnx}: {runtime} cannot load it ({str(error).splitlines()[0]})") from error
+
+    @property
+    def runtime(self) -> str:
+        """Runtime, its version and precision."""
+        return self._runtime.name
+
+    def segment(self, study: Study, on_image: Callable[[int], None] = lambda images: None) -> Segmentation:
+        """Segment every frame and clip of a study.
+
+        Parameters
+        ----------
+        on_image
+            Called with the number of images just done, for a progress bar.
+
+        Raises
+        ------
+        InputError
+            When the model was not trained for a view of the study.
+        """
+        masks: dict[str, NDArray[np.uint8]] = {}
+        views: dict[str, tuple[View, float]] = {}
+        for item in (*study.frames, *study.clips):
+            if item.view is not None and item.view not in self.model.views:
+                raise InputError(
+                    f"{item.source or item.name}: the model '{self.model.name}' knows {', '.join(self.model.views)} only"
+                )
+        if study.frames:
+            boxes = [grid.find_sector(f.image) for f in study.frames]
+            images = [f.image for f in study.frames]
+            made, likely = self._run(images, boxes, on_image)
+            masks |= {f.name: m for f, m in zip(study.frames, made, strict=True)}
+            views |= {f.name: self._view(p) for f, p in zip(study.frames, likely, strict=True)}
+        for clip in study.clips:
+            box = grid.find_sector(clip.images)
+            made, likely = self._run(list(clip.images), [box] * len(clip.images), on_image)
+            masks[clip.name] = np.stack(made)
+            views[clip.name] = self._view(likely.mean(axis=0))
+        return Segmentation(masks, self.model.name, self.runtime, views)
+
+    def _run(
+        self, images: list[Mask], boxes: list[grid.Box], on_image: Callable[[int], None]
+    ) -> tuple[list[Mask], NDArray[np.float32]]:
+        masks: list[Mask] = []
+        views = []
+        for start in range(0, len(images), BATCH):
+            part = list(zip(images[start : start + BATCH], boxes[start : start + BATCH], strict=True))
+            batch = np.stack([grid.to_network(image, box, self.model.size) for image, box in part])[:, None]
+            scores, view_scores = self._runtime(batch)
+            masks += [
+                grid.to_native(s, box, (image.shape[0], image.shape[1]))
+                for s, (image, box) in zip(scores, part, strict=True)
+            ]
+            views.append(_softmax(view_scores))
+            on_image(len(part))
+        return masks, np.concatenate(views)
+
+    def _view(self, probability: NDArray[np.float32]) -> tuple[View, float]:
+        best = int(probability.argmax())
+        return list(View)[best], float(probability[best])
+
+
+def _softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    raised = np.exp(scores - scores.max(axis=1, keepdims=True))
+    result: NDArray[np.float32] = raised / raised.sum(axis=1, keepdims=True)
+    return result
+
+
+def _onnxruntime(path: Path, threads: int | None) -> _Runtime:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    class Runtime:
+        name = f"ONNX Runtime {onnxruntime.__version__}, float32"
+
+        def __call__(self, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+            scores, views = session.run(["scores", "views"], {"images": images})
+            return scores, views
+
+    return Runtime()
+
+
+def _openvino(path: Path, threads: int | None) -> _Runtime:
+    import openvino
+
+    core = openvino.Core()
+    # read_model takes ONNX as it is; the converter would load openvino-telemetry.
+    hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    if threads:
+        hints["INFERENCE_NUM_THREADS"] = str(threads)
+    compiled = core.compile_model(core.read_model(path), "CPU", hints)
+    version = openvino.__version__.split("-")[0]
+
+    class Runtime:
+        name = f"OpenVINO {version}, float32"
+
+        def __call__(self, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+            result = compiled(images)
+            return result["scores"], result["views"]
+
+    return Runtime()

@@ -1,0 +1,149 @@
+"""What one examination is made of: frames, clips and the patient they belong to.
+
+Axis convention of the whole project, stated here once: arrays are indexed (row, column), a clip
+(time, row, column); the origin is the centre of the top-left pixel. Spacing, origin and points are
+in the same order, in millimetres. Only file formats and JavaScript use (x, y); readers and writers
+translate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apical.anatomy import Phase, View
+
+Image = NDArray[np.uint8]
+"""Grey image, uint8, (row, column)."""
+
+Mask = NDArray[np.uint8]
+"""Labels 0-3 of `anatomy.Label`, uint8, (row, column)."""
+
+Spacing = tuple[float, float]
+"""Pixel spacing (row, column) in mm."""
+
+Region = tuple[int, int, int, int]
+"""Where a file says its tissue picture lies: first row, first column, end row, end column (half-open)."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the pixels of a frame lie.
+
+    Attributes
+    ----------
+    shape
+        (rows, columns).
+    spacing_mm
+        (row, column) pixel spacing in mm, or None where it is not known. Without it there are no
+        millimetres and no millilitres; it is never invented.
+    origin_mm
+        (row, column) position of the first pixel in mm.
+    direction
+        2x2 axis cosines in (row, column) order; identity for nearly every echocardiogram.
+    """
+
+    shape: tuple[int, int]
+    spacing_mm: Spacing | None = None
+    origin_mm: tuple[float, float] = (0.0, 0.0)
+    direction: tuple[tuple[float, float], tuple[float, float]] = ((1.0, 0.0), (0.0, 1.0))
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One still image, with its expert mask where there is one.
+
+    `name` is the file name without suffix (`patient0001_4CH_ED`), unique within its study: results
+    are named after it. `reference` is the expert mask on the same grid.
+    """
+
+    name: str
+    image: Image
+    grid: Grid
+    view: View | None = None
+    phase: Phase | None = None
+    reference: Mask | None = None
+    source: Path | None = None
+    region: Region | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A cine loop: `images` is uint8 (time, row, column); `frame_times_ms` is (time,) or None.
+
+    `reference` is the expert mask of every frame, (time, row, column); `marked` holds the
+    zero-based frames that the file itself names as ED and ES.
+    """
+
+    name: str
+    images: NDArray[np.uint8]
+    grid: Grid
+    frame_times_ms: NDArray[np.float64] | None = None
+    heart_rate_bpm: float | None = None
+    view: View | None = None
+    source: Path | None = None
+    notes: tuple[str, ...] = ()
+    reference: NDArray[np.uint8] | None = None
+    marked: Mapping[Phase, int] = field(default_factory=dict)
+    region: Region | None = None
+
+
+@dataclass(frozen=True)
+class Patient:
+    """What is known of the patient beside the images; `id` is a folder or study name, never a person's."""
+
+    id: str
+    sex: str | None = None
+    age_years: float | None = None
+    height_cm: float | None = None
+    weight_kg: float | None = None
+    image_quality: Mapping[View, str] = field(default_factory=dict)
+    published_ef_percent: float | None = None
+    """EF that the data set itself states (CAMUS's `Info_*.cfg`); to compare with, never to report as measured."""
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """All images of one patient's examination; `notes` say what a reader had to decide or leave out."""
+
+    patient: Patient
+    frames: tuple[Frame, ...] = ()
+    clips: tuple[Clip, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def frame(self, view: View, phase: Phase) -> Frame | None:
+        """Return the frame of this view and phase, or None."""
+        return next((f for f in self.frames if f.view == view and f.phase == phase), None)
+
+    @property
+    def references(self) -> dict[str, Mask]:
+        """Expert masks by frame name."""
+        return {f.name: f.reference for f in self.frames if f.reference is not None}
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation(Mapping[str, NDArray[np.uint8]]):
+    """Masks by frame or clip name, on the native grid, and who made them.
+
+    A frame's mask is (row, column), a clip's (time, row, column). Behaves as a read-only mapping,
+    so that a plain ``dict`` of masks from any other tool can stand in for it.
+    """
+
+    masks: Mapping[str, NDArray[np.uint8]]
+    model: str = ""
+    runtime: str = ""
+    views: Mapping[str, tuple[View, float]] = field(default_factory=dict)
+    """View recognised from the pixels alone and its probability, by frame or clip name."""
+
+    def __getitem__(self, name: str) -> NDArray[np.uint8]:
+        return self.masks[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.masks)
+
+    def __len__(self) -> int:
+        return len(self.masks)
