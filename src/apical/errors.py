@@ -40,3 +40,9 @@ class ModelError(ApicalError):
     """A model is unknown, damaged or not of this version."""
 
     exit_code = ExitCode.MODEL
+
+
+class InterruptedRunError(ApicalError):
+    """A person or the system asked the program to stop."""
+
+    exit_code = ExitCode.INTERRUPTED

@@ -48,10 +48,12 @@ class Box:
 class SectorRule:
     """How the sector is told from text, scale marks and black margins."""
 
-    threshold: float = 4.0
-    """Grey level (0-255) of the smoothed image above which a pixel may be tissue."""
+    threshold: int = 4
+    """Grey level (0-255) above which a pixel may be tissue; below it lies compression noise."""
     smoothing: float = 0.012
     """Gaussian sigma as a share of the image's smaller side: joins speckle, fades lone marks."""
+    density: float = 0.4
+    """Share of such pixels, in the Gaussian's window, that makes tissue."""
     margin: float = 0.01
     """Space kept around the sector as a share of its sides: expert walls reach beyond the sector."""
     least_share: float = 0.08
@@ -85,7 +87,7 @@ def find_sector(images: NDArray[np.uint8], rule: SectorRule = SectorRule()) -> B
         image = images
     shape = (int(image.shape[0]), int(image.shape[1]))
     sigma = max(1.0, rule.smoothing * min(shape))
-    bright = ndimage.gaussian_filter(image.astype(np.float32), sigma) > rule.threshold
+    bright = ndimage.gaussian_filter((image > rule.threshold).astype(np.float32), sigma) > rule.density
     # Opening cuts the thin bridges by which tick marks and text hang on to the sector.
     opened = ndimage.binary_opening(bright, iterations=max(1, round(2 * sigma)))
     regions, n = ndimage.label(opened)

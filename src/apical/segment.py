@@ -46,9 +46,7 @@ class Segmenter:
         self._runtime = runtime
 
     @classmethod
-    def load(
-        cls, model: str | Path = DEFAULT, runtime: RuntimeName = "auto", threads: int | None = None
-    ) -> Segmenter:
+    def load(cls, model: str | Path = DEFAULT, runtime: RuntimeName = "auto", threads: int | None = None) -> Segmenter:
         """Load an installed model by name, or an exported one by its folder.
 
         Raises
@@ -91,9 +89,8 @@ class Segmenter:
         views: dict[str, tuple[View, float]] = {}
         for item in (*study.frames, *study.clips):
             if item.view is not None and item.view not in self.model.views:
-                raise InputError(
-                    f"{item.source or item.name}: the model '{self.model.name}' knows {', '.join(self.model.views)} only"
-                )
+                known = ", ".join(self.model.views)
+                raise InputError(f"{item.source or item.name}: the model '{self.model.name}' knows {known} only")
         if study.frames:
             boxes = [grid.find_sector(f.image) for f in study.frames]
             images = [f.image for f in study.frames]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Annotated
 
 import typer
 
 from apical import __version__
-from apical.cli import data, learn, results
-from apical.errors import ApicalError, ExitCode
+from apical.cli import analyse, data, demo, judge, learn
+from apical.errors import ApicalError, ExitCode, InterruptedRunError
 
 app = typer.Typer(
     name="apical",
@@ -20,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (*data.COMMANDS, *learn.COMMANDS, *results.COMMANDS):
+for _command in (*analyse.COMMANDS, *judge.COMMANDS, *demo.COMMANDS, *data.COMMANDS, *learn.COMMANDS):
     app.command()(_command)
 
 
@@ -32,19 +33,26 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _main(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     pass
 
 
+def _interrupt(number: int, frame: object) -> None:
+    # Our own error: the command-line library would turn KeyboardInterrupt into "Aborted" and exit code 1.
+    raise InterruptedRunError("interrupted; what was finished is kept, run the same command to go on")
+
+
 def main() -> None:
     """Run the command line; every error is one line and one documented exit code."""
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, _interrupt)
     try:
         app()
     except ApicalError as error:
         code, line = error.exit_code, str(error)
-    except KeyboardInterrupt:
-        code, line = ExitCode.INTERRUPTED, "interrupted; what was finished is kept, run the same command to go on"
     except BrokenPipeError:
         # The reader of our output went away (`| head`): not an error, and nothing left to tell it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -52,6 +60,9 @@ def main() -> None:
     except Exception as error:
         if "APICAL_DEBUG" in os.environ:
             raise
-        code, line = ExitCode.BUG, f"unexpected {type(error).__name__}: {error} (a bug: report it with APICAL_DEBUG=1 set)"
+        code, line = (
+            ExitCode.BUG,
+            f"unexpected {type(error).__name__}: {error} (a bug: report it with APICAL_DEBUG=1 set)",
+        )
     typer.echo(f"apical: {line}", err=True)
     raise SystemExit(code)

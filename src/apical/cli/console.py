@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from apical.errors import InputError
+from apical.errors import ExitCode, InputError
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that exist already.")]
@@ -49,3 +49,9 @@ class LeftOut:
     def __call__(self, path: Path, error: InputError) -> None:
         self.items.append({"path": str(path), "reason": str(error)})
         say(f"left out: {error}")
+
+
+def exit_partial(left_out: LeftOut) -> None:
+    """End with the code for 'done in part' when anything was left out."""
+    if left_out.items:
+        raise typer.Exit(ExitCode.PARTIAL)

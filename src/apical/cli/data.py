@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from apical.cli.console import Json, LeftOut, Overwrite, print_json, progress_bar, say
-from apical.errors import ExitCode
+from apical.cli.console import Json, LeftOut, Overwrite, exit_partial, print_json, progress_bar, say
 
 
 def info(
-    path: Annotated[Path, typer.Argument(help="Patient folder, tree of patients, single image or clip, or a store (.h5).")],
+    path: Annotated[
+        Path, typer.Argument(help="Patient folder, tree of patients, single image or clip, or a store (.h5).")
+    ],
     as_json: Json = False,
 ) -> None:
     """Say what is in a file or folder: patients, views, phases, sizes, spacing."""
@@ -82,8 +83,8 @@ def prepare(
     say(f"{output}: {patients} patients, {len(left_out.items)} files left out")
     if as_json:
         print_json({"store": str(output), "patients": patients, "left_out": left_out.items})
-    if strict and left_out.items:
-        raise typer.Exit(ExitCode.PARTIAL)
+    if strict:
+        exit_partial(left_out)
 
 
 COMMANDS = (info, prepare)

@@ -8,14 +8,16 @@ from typing import Annotated
 import typer
 
 from apical.cli.console import Json, Overwrite, print_json, progress_bar, say
-from apical.errors import InputError
+from apical.cli.options import parse_channels, parse_views
 
 
 def train(
     store: Annotated[Path, typer.Argument(help="Store made by `apical prepare`.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder to write.")],
     view: Annotated[str, typer.Option(help="2CH, 4CH or both.")] = "both",
-    fold: Annotated[int | None, typer.Option(min=1, max=10, help="Split by this CAMUS fold instead of by seed.")] = None,
+    fold: Annotated[
+        int | None, typer.Option(min=1, max=10, help="Split by this CAMUS fold instead of by seed.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of split and training.")] = 0,
     test: Annotated[int, typer.Option(min=0, help="Patients kept unseen (split by seed).")] = 50,
     validation: Annotated[int, typer.Option(min=0, help="Patients watched while training (split by seed).")] = 20,
@@ -56,9 +58,13 @@ def train(
             "size": size,
             "unet": UNetConfig(parse_channels(channels)) if channels else None,
         }
-        config = TrainConfig(views=views, seed=seed, **{k: v for k, v in asked.items() if v is not None})  # type: ignore[arg-type]
-        say(f"{len(split.train)} patients to learn from, {len(split.validation)} to watch, {len(split.test)} kept unseen")
-        say(f"views {', '.join(views)}; {config.epochs} epochs" + (f", {max_minutes:g} minutes at most" if max_minutes else ""))
+        given = {k: v for k, v in asked.items() if v is not None}
+        config = TrainConfig(views=views, seed=seed, **given)  # type: ignore[arg-type]
+        say(f"patients: {len(split.train)} to learn from, {len(split.validation)} to watch, {len(split.test)} unseen")
+        say(
+            f"views {', '.join(views)}; {config.epochs} epochs"
+            + (f", {max_minutes:g} minutes at most" if max_minutes else "")
+        )
         with progress_bar("epoch 1", None) as bar:
             task = bar.task_ids[0]
 
@@ -89,21 +95,15 @@ def export(
     run: Annotated[Path, typer.Argument(help="Run folder made by `apical train`.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Model folder to write.")],
     name: Annotated[str | None, typer.Option(help="Name of the model [default: the folder's].")] = None,
-    figures: Annotated[
-        Path | None, typer.Option(help="summary.json of `apical evaluate` on the run's unseen patients, for the card.")
+    evaluation: Annotated[
+        Path | None, typer.Option(help="Folder that `apical evaluate` wrote for this run's model; goes into the card.")
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write a run's best network as ONNX with its config and model card."""
-    import json
-
     from apical.network.export import export as write_model
 
-    try:
-        measured = json.loads(figures.read_text(encoding="utf-8")) if figures else None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{figures}: no summary of `apical evaluate` ({error})") from error
-    write_model(run, output, name=name, figures=measured, overwrite=overwrite)
+    write_model(run, output, name=name, evaluation=evaluation, overwrite=overwrite)
     say(f"{output}: model.onnx, config.json, MODEL_CARD.md")
 
 
@@ -121,41 +121,10 @@ def models(as_json: Json = False) -> None:
     table = Table("name", "views", "size", "parameters", "licence")
     for model in found:
         label = model.name + (" (default)" if model.name == DEFAULT else "")
-        table.add_row(label, ", ".join(model.views), str(model.size), f"{model.config['parameters']:,}", model.config["license"])
+        table.add_row(
+            label, ", ".join(model.views), str(model.size), f"{model.config['parameters']:,}", model.config["license"]
+        )
     console.print(table)
-
-
-def parse_views(text: str) -> tuple:  # type: ignore[type-arg]
-    """'2CH', '4CH' or 'both' to views.
-
-    Raises
-    ------
-    InputError
-        For any other word.
-    """
-    from apical.anatomy import View
-
-    named = {"2CH": (View.A2C,), "4CH": (View.A4C,), "BOTH": tuple(View)}
-    if text.upper() not in named:
-        raise InputError(f"no view '{text}': choose 2CH, 4CH or both")
-    return named[text.upper()]
-
-
-def parse_channels(text: str) -> tuple[int, ...]:
-    """'32,64,128' to numbers.
-
-    Raises
-    ------
-    InputError
-        When it is no list of at least two positive numbers.
-    """
-    try:
-        channels = tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise InputError(f"--channels '{text}': give numbers like 32,64,128,192,256") from error
-    if len(channels) < 2 or min(channels) < 1:
-        raise InputError(f"--channels '{text}': give at least two positive numbers")
-    return channels
 
 
 COMMANDS = (train, export, models)

@@ -59,7 +59,9 @@ def find_model(name: str | Path = DEFAULT) -> Model:
     except OSError as error:
         raise ModelError(f"{model.onnx}: cannot be read ({error.strerror}); export the model again") from error
     if digest != model.config["sha256"]:
-        raise ModelError(f"{model.onnx}: not the file that its config.json describes (SHA-256 differs); export it again")
+        raise ModelError(
+            f"{model.onnx}: not the file that its config.json describes (SHA-256 differs); export it again"
+        )
     return model
 
 

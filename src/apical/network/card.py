@@ -12,15 +12,14 @@ CITATION = (
 )
 
 
-def model_card(config: Mapping[str, Any]) -> str:
-    """Return the card as Markdown."""
+def model_card(config: Mapping[str, Any], report: str = "") -> str:
+    """Return the card as Markdown; `report` is the evaluation's report.md."""
     training = config["training"]
     split = training["split"]
     recipe = training["recipe"]
     machine = training["machine"]
-    figures = config["figures"]
-    measured = figures.get("markdown") or (
-        "No figures: the model was exported without an evaluation (`apical export --figures`)."
+    measured = (
+        _as_section(report) or "None: the model was exported without an evaluation (`apical export --evaluation`)."
     )
     return f"""# {config["name"]}
 
@@ -55,3 +54,9 @@ CAMUS is one hospital and one make of scanner (GE Vivid E95). On other scanners 
 The masks follow CAMUS's conventions: trabeculae and papillary muscles belong to the cavity, walls may reach beyond the sector.
 Not for M-mode, Doppler, other windows, congenital disease, children, or any decision about a patient.
 """
+
+
+def _as_section(report: str) -> str:
+    """The report below its title, one level deeper; its pictures stay with the evaluation."""
+    lines = [line for line in report.splitlines()[1:] if not line.startswith("![")]
+    return "\n".join(f"#{line}" if line.startswith("##") else line for line in lines).strip()

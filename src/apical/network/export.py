@@ -6,7 +6,6 @@ import hashlib
 import json
 import tempfile
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,12 @@ def load_run(run: Path) -> tuple[UNet, dict[str, Any]]:
 
 
 def export(
-    run: Path, output: Path, *, name: str | None = None, figures: Mapping[str, Any] | None = None, overwrite: bool = False
+    run: Path,
+    output: Path,
+    *,
+    name: str | None = None,
+    evaluation: Path | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Write a run's best network as a released model.
 
@@ -55,13 +59,16 @@ def export(
         Folder to make, with `model.onnx`, `config.json` and `MODEL_CARD.md`.
     name
         Name of the model; the folder's by default.
-    figures
-        What `apical evaluate` measured on patients that the run never saw (its `summary.json`).
+    evaluation
+        Folder that `apical evaluate` wrote for this run's model, on patients that it never saw: its figures
+        go into config.json, its report into the card.
 
     Raises
     ------
     OutputError
         When the folder holds a model already and `overwrite` is not set.
+    InputError
+        When the run has no finished epoch, or `evaluation` is none or of another network.
     """
     network, manifest = load_run(run)
     refuse_existing(output / "config.json", overwrite=overwrite)
@@ -84,11 +91,14 @@ def export(
         "sha256": hashlib.sha256(data).hexdigest(),
         "license": "CC BY-NC-SA 4.0",
         "training": {k: manifest[k] for k in ("data", "recipe", "split", "machine", "started")} | _duration(run),
-        "figures": figures or {},
+        "figures": {},
     }
+    report = ""
+    if evaluation is not None:
+        config["figures"], report = _measured(evaluation)
     with atomic_write(output / "model.onnx", overwrite=True) as target:
         target.write_bytes(data)
-    write_text(output / "MODEL_CARD.md", model_card(config), overwrite=True)
+    write_text(output / "MODEL_CARD.md", model_card(config, report), overwrite=True)
     # The description comes last: a folder with a config.json is a whole model.
     write_text(output / "config.json", json.dumps(config, indent=1), overwrite=True)
 
@@ -112,6 +122,15 @@ def to_onnx(network: UNet, size: int) -> bytes:
             dynamic_axes={n: {0: "frames"} for n in names},
         )
         return path.read_bytes()
+
+
+def _measured(evaluation: Path) -> tuple[dict[str, Any], str]:
+    try:
+        figures = json.loads((evaluation / "summary.json").read_text(encoding="utf-8"))
+        report = (evaluation / "report.md").read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{evaluation}: no evaluation; make one with `apical evaluate`") from error
+    return figures, report
 
 
 def _duration(run: Path) -> dict[str, Any]:

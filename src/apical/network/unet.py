@@ -8,6 +8,7 @@ full-resolution blocks. Normalisation is part of the network, so the exported fi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +43,7 @@ class UNet(nn.Module):
         widths = config.channels
         self.stem = nn.Conv2d(1, widths[0], kernel_size=4, stride=2, padding=1)
         self.down = nn.ModuleList(block(i, o) for i, o in zip((widths[0], *widths), widths, strict=False))
-        self.up = nn.ModuleList(block(below + skip, skip) for skip, below in zip(widths, widths[1:], strict=False))
+        self.up = nn.ModuleList(block(below + skip, skip) for skip, below in pairwise(widths))
         self.labels = nn.Conv2d(widths[0], len(Label), kernel_size=1)
         self.view = nn.Linear(widths[-1], len(View))
 

@@ -1,0 +1,40 @@
+# Every target does its own set-up: a virtual environment in this folder, nothing outside it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CAMUS ?= ../shared/camus
+
+.PHONY: demo test test-all check bench camus clean
+
+demo: $(VENV)/ready
+	$(BIN)/apical demo -o demo --overwrite
+
+test: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+test-all: $(VENV)/ready
+	$(BIN)/python -m pytest -m ""
+
+check: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/ready
+	$(BIN)/python benchmarks/speed.py --camus $(CAMUS)
+	$(BIN)/python benchmarks/measure_speed.py
+	$(BIN)/python benchmarks/camus_parity.py
+
+# The whole chain on CAMUS: store, three models, their figures on unseen patients, the table in docs/.
+camus: $(VENV)/ready
+	CAMUS=$(CAMUS) BIN=$(BIN) sh benchmarks/camus.sh
+
+$(VENV)/ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

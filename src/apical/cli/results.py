@@ -1,3 +1,0 @@
-"""Commands that use a model: `segment`, `measure`, `evaluate`."""
-
-COMMANDS = ()

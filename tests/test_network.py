@@ -1,0 +1,299 @@
+"""Training on two phantoms: it learns, repeats itself, survives kills, and the exported file says the same."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs `pip install apical[train]`")
+
+from apical.anatomy import Structure, View
+from apical.errors import InputError, OutputError
+from apical.models import find_model
+from apical.network.augment import Augment, AugmentConfig
+from apical.network.checkpoint import read_tensors
+from apical.network.dataset import load_frames
+from apical.network.export import export, load_run
+from apical.network.losses import dice_per_frame, segmentation_loss
+from apical.network.training import TrainConfig, learning_rate, pick_device, train
+from apical.network.unet import UNet, UNetConfig
+from apical.phantom import as_study, make_patient
+from apical.segment import Segmenter
+from apical.split import Split
+from apical.store import Store, StoreWriter
+
+SMALL = TrainConfig(size=64, epochs=3, batch=4, warmup_steps=2, unet=UNetConfig((8, 16)))
+SPLIT = Split(("patient0001",), ("patient0002",), (), "by hand")
+
+
+@pytest.fixture(scope="module")
+def store_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("store") / "phantoms.h5"
+    writer = StoreWriter(path)
+    for seed in (1, 2):
+        study = as_study(make_patient(seed))
+        writer.add(replace(study, patient=replace(study.patient, id=f"patient{seed:04d}")))
+    writer.close()
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(store_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    with Store(store_path) as store:
+        train(store, SPLIT, folder, SMALL, device="cpu")
+    return folder
+
+
+def weights(run: Path, name: str = "last") -> dict[str, np.ndarray]:
+    tensors, _ = read_tensors(run / f"{name}.safetensors")
+    return {k: v.numpy() for k, v in tensors.items()}
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    first, second = weights(a), weights(b)
+    assert first.keys() == second.keys()
+    for name, values in first.items():
+        np.testing.assert_array_equal(values, second[name], err_msg=name)
+
+
+def test_a_run_leaves_manifest_history_curves_and_weights(run: Path, store_path: Path):
+    manifest = json.loads((run / "manifest.json").read_text())
+    with Store(store_path) as store:
+        assert manifest["data"]["content_sha256"] == store.content_sha256
+    assert manifest["split"]["train"] == ["patient0001"]
+    assert manifest["recipe"]["seed"] == 0
+    with (run / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert all(float(row["val_loss"]) > 0 and 0 <= float(row["val_dice_endo"]) <= 1 for row in rows)
+    assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert (run / "best.safetensors").is_file()
+
+
+def test_it_learns(store_path: Path, tmp_path: Path):
+    config = replace(SMALL, epochs=10, batch=1, learning_rate=1e-2, average_decay=0.8)
+    with Store(store_path) as store:
+        progress = train(store, SPLIT, tmp_path / "run", config, device="cpu")
+    first, last = progress.history[0], progress.history[-1]
+    assert last["val_dice_endo"] > 0.5  # of another heart than the one it saw
+    assert last["train_loss"] < 0.6 * first["train_loss"]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_does_not(run: Path, store_path: Path, tmp_path: Path):
+    with Store(store_path) as store:
+        train(store, SPLIT, tmp_path / "again", SMALL, device="cpu")
+        train(store, SPLIT, tmp_path / "other", replace(SMALL, seed=1), device="cpu")
+    assert_same_run(run, tmp_path / "again")
+    assert any((weights(run)[k] != v).any() for k, v in weights(tmp_path / "other").items())
+
+
+class Stop(Exception):
+    """Stands for a kill between two steps."""
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 3])
+def test_a_stopped_run_goes_on_to_the_same_weights(run: Path, store_path: Path, tmp_path: Path, stop_at: int):
+    calls = 0
+
+    def on_step(step: int, steps: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == stop_at:
+            raise Stop
+
+    with Store(store_path) as store:
+        with pytest.raises(Stop):
+            train(store, SPLIT, tmp_path / "run", SMALL, device="cpu", on_step=on_step)
+        train(store, SPLIT, tmp_path / "run", SMALL, device="cpu", resume=True)
+    assert_same_run(run, tmp_path / "run")
+    assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 1 + SMALL.epochs
+
+
+TRAIN = """
+import sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from test_network import SMALL, SPLIT
+from apical.network.training import train
+from apical.store import Store
+with Store(Path({store!r})) as store:
+    train(store, SPLIT, Path({run!r}), SMALL, device="cpu", resume=True, on_step=lambda a, b: print(a, flush=True))
+"""
+
+
+def test_a_run_killed_at_random_moments_goes_on_to_the_same_weights(run: Path, store_path: Path, tmp_path: Path):
+    folder = tmp_path / "run"
+    program = TRAIN.format(tests=str(Path(__file__).parent), store=str(store_path), run=str(folder))
+    random = np.random.default_rng()
+    for _ in range(2):
+        process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline(), "training began"
+        time.sleep(float(random.uniform(0, 0.4)))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        for path in folder.glob("*.safetensors"):
+            if not path.name.startswith("."):
+                read_tensors(path)  # whole, or not there
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    assert_same_run(run, folder)
+
+
+def test_a_run_is_not_overwritten_and_not_continued_with_another_recipe(run: Path, store_path: Path):
+    with Store(store_path) as store:
+        with pytest.raises(OutputError, match="--resume"):
+            train(store, SPLIT, run, SMALL, device="cpu")
+        with pytest.raises(InputError, match="recipe differs"):
+            train(store, SPLIT, run, replace(SMALL, batch=2), device="cpu", resume=True)
+
+
+def test_a_time_budget_ends_the_run_early(store_path: Path, tmp_path: Path):
+    with Store(store_path) as store:
+        progress = train(store, SPLIT, tmp_path / "r", replace(SMALL, epochs=500, max_minutes=0.03), device="cpu")
+    assert progress.finished
+    assert progress.epoch < 500
+
+
+def test_training_stops_when_nothing_gets_better(store_path: Path, tmp_path: Path):
+    config = replace(SMALL, epochs=50, patience=2, learning_rate=0.0)
+    with Store(store_path) as store:
+        progress = train(store, SPLIT, tmp_path / "r", config, device="cpu")
+    assert progress.epoch <= progress.best_epoch + 2 < 50
+
+
+def test_a_single_view_is_learned_alone(store_path: Path):
+    with Store(store_path) as store:
+        frames = load_frames(store, ["patient0001"], 64, (View.A4C,))
+        assert len(frames) == 2
+        assert set(frames.views.tolist()) == {1}
+        with pytest.raises(InputError, match="no frame"):
+            load_frames(store, [], 64)
+
+
+def test_the_exported_model_gives_the_networks_scores(run: Path, tmp_path: Path):
+    evaluation = tmp_path / "evaluation"
+    evaluation.mkdir()
+    (evaluation / "summary.json").write_text('{"n_patients": 50}')
+    (evaluation / "report.md").write_text("# Evaluation of x\n\nmeasured\n\n## View 2CH\n\n![dice](dice.png)\n")
+    export(run, tmp_path / "model", evaluation=evaluation)
+    network, _ = load_run(run)
+    images = torch.rand(3, 1, 64, 64, generator=torch.Generator().manual_seed(0)) * 255
+    with torch.no_grad():
+        scores, views = network(images)
+    for runtime in ("onnxruntime", "openvino"):
+        pytest.importorskip(runtime)
+        segmenter = Segmenter.load(tmp_path / "model", runtime)
+        got, got_views = segmenter._runtime(images.numpy())
+        np.testing.assert_allclose(got, scores.numpy(), atol=1e-3)
+        np.testing.assert_allclose(got_views, views.numpy(), atol=1e-3)
+    card = (tmp_path / "model" / "MODEL_CARD.md").read_text()
+    config = find_model(tmp_path / "model").config
+    assert config["figures"] == {"n_patients": 50}
+    assert "![" not in card
+    for needed in (
+        "CC BY-NC-SA 4.0",
+        "Not a medical device",
+        "10.1109/TMI.2019.2900516",
+        config["sha256"],
+        "measured",
+        "### View 2CH",
+    ):
+        assert needed in card
+    assert config["training"]["split"]["train"] == ["patient0001"]
+    with pytest.raises(OutputError, match="exists already"):
+        export(run, tmp_path / "model")
+
+
+def test_a_folder_without_a_finished_epoch_is_no_run(tmp_path: Path):
+    with pytest.raises(InputError, match="no run"):
+        export(tmp_path, tmp_path / "model")
+
+
+def test_a_size_that_does_not_divide_is_refused(store_path: Path, tmp_path: Path):
+    with Store(store_path) as store, pytest.raises(InputError, match="multiple of 4"):
+        train(store, SPLIT, tmp_path / "r", replace(SMALL, size=66), device="cpu")
+
+
+def test_a_device_that_is_not_there_is_refused():
+    with pytest.raises(InputError, match="'abacus' is not here"):
+        pick_device("abacus")
+    assert pick_device("cpu").type == "cpu"
+
+
+@pytest.mark.slow
+def test_several_processes_train_one_model(store_path: Path, tmp_path: Path):
+    script = tmp_path / "parallel.py"
+    script.write_text(TRAIN.format(tests=str(Path(__file__).parent), store=str(store_path), run=str(tmp_path / "run")))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    subprocess.run(command, check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300)
+    with (tmp_path / "run" / "history.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == SMALL.epochs
+
+
+def test_image_and_mask_move_together():
+    image = torch.zeros(6, 1, 64, 64, dtype=torch.uint8)
+    image[:, :, 20:44, 24:40] = 200
+    mask = (image[:, 0] > 0).to(torch.uint8)
+    still = AugmentConfig(
+        gamma=1.0, field_probability=0, speckle_probability=0, coarse_probability=0, dark_probability=0
+    )
+    moved, labels = Augment(still, torch.Generator().manual_seed(5))(image, mask)
+    assert not torch.equal(labels[0], mask[0].long())
+    agreement = ((moved[:, 0] > 100) == (labels > 0)).float().mean(dim=(1, 2))
+    assert agreement.min() > 0.98
+    assert moved.min() >= 0
+    assert moved.max() <= 255
+
+
+def test_no_heart_is_turned_upside_down():
+    image = torch.zeros(64, 1, 64, 64, dtype=torch.uint8)
+    image[:, :, 4:16, 16:48] = 255  # a mark at the top stays nearer to the top than to the bottom
+    mask = (image[:, 0] > 0).to(torch.uint8)
+    _, labels = Augment(AugmentConfig(), torch.Generator().manual_seed(1))(image, mask)
+    rows = torch.arange(64)[None, :, None]
+    there = labels.sum(dim=(1, 2)) > 50
+    centre = (rows * labels).sum(dim=(1, 2))[there] / labels.sum(dim=(1, 2))[there]
+    assert centre.max() < 36
+
+
+def test_scores_do_not_depend_on_gain_or_offset():
+    network = UNet(UNetConfig((8, 16))).eval()
+    image = torch.rand(1, 1, 64, 64) * 100 + 20
+    with torch.no_grad():
+        plain, brighter = network(image)[0], network(image * 2 + 10)[0]
+        empty = network(torch.zeros(1, 1, 64, 64))[0]
+    torch.testing.assert_close(plain, brighter, atol=0.05, rtol=0.05)
+    assert torch.isfinite(empty).all()
+
+
+def test_loss_and_dice_on_hand_computable_masks():
+    masks = torch.zeros(1, 4, 4, dtype=torch.long)
+    masks[0, :2] = 1
+    masks[0, 2, :2], masks[0, 3, :2] = 2, 3
+    right = torch.nn.functional.one_hot(masks, 4).permute(0, 3, 1, 2).float() * 40
+    assert segmentation_loss(right, masks) < 1e-3
+    assert segmentation_loss(-right, masks) > 10
+    predicted = masks.clone()
+    predicted[0, 1] = 0  # half of the cavity is missed: 2 * 4 / (4 + 8)
+    assert dice_per_frame(predicted, masks, Structure.ENDOCARDIUM).item() == pytest.approx(2 / 3)
+    assert dice_per_frame(predicted, masks, Structure.EPICARDIUM).item() == pytest.approx(2 * 6 / (6 + 10))
+    empty = torch.zeros_like(masks)
+    assert dice_per_frame(empty, empty, Structure.LEFT_ATRIUM).item() == 1.0
+
+
+def test_the_learning_rate_warms_up_and_ends_low():
+    config = TrainConfig(warmup_steps=10)
+    assert learning_rate(config, 0, 0.0) == pytest.approx(config.learning_rate / 10)
+    assert learning_rate(config, 10, 0.0) == pytest.approx(config.learning_rate)
+    assert learning_rate(config, 1000, 1.0) == pytest.approx(0.005 * config.learning_rate)
