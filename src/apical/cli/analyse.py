@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,7 +26,7 @@ from apical.errors import InputError
 from apical.models import DEFAULT
 
 if TYPE_CHECKING:
-    from apical.study import Mask, Study
+    from apical.study import Segmentation, Study
 
 
 def segment(
@@ -188,18 +188,21 @@ def _with_spacing(study: Study, spacing_mm: tuple[float, float] | None) -> Study
     return replace(study, frames=tuple(map(known, study.frames)), clips=tuple(map(known, study.clips)))
 
 
-def _mask_source(masks: str | None, model: str, runtime: str) -> tuple[Callable[[Study], Mapping[str, Mask]], str]:
+def _mask_source(masks: str | None, model: str, runtime: str) -> tuple[Callable[[Study], Segmentation], str]:
     """Where masks come from, and its name."""
+    from apical.study import Segmentation
+
     if masks is None:
         from apical.segment import Segmenter
 
         segmenter = Segmenter.load(model, runtime)  # type: ignore[arg-type]
-        return segmenter.segment, f"{segmenter.model.name}, {segmenter.runtime}"  # type: ignore[return-value]
+        return segmenter.segment, f"{segmenter.model.name}, {segmenter.runtime}"
     if masks == "reference":
-        return (lambda study: study.references), "expert masks"
+        return (lambda study: Segmentation(study.references, "expert masks")), "expert masks"
     from apical.evaluate import masks_from_folder
 
-    return masks_from_folder(Path(masks)), Path(masks).name
+    found, name = masks_from_folder(Path(masks)), f"masks in {Path(masks).name}"
+    return (lambda study: Segmentation(found(study), name)), name
 
 
 def _image_records(study: Study, masks: Any) -> list[dict[str, Any]]:

@@ -1,0 +1,64 @@
+"""measurements.csv: one row per patient and definition, an empty cell where there is no number."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+from apical.files import write_text
+from apical.measure.results import Finding, Measurements, VolumeDefinition
+
+TableRow = dict[str, str | float | None]
+
+OF_ASE_VOLUMES = (
+    "cardiac_output_l_min",
+    "sphericity_ed",
+    "sphericity_es",
+    "edv_index_ml_m2",
+    "esv_index_ml_m2",
+    "sv_index_ml_m2",
+)
+"""Quantities made of the `ase` volumes: empty in the row of another definition."""
+
+
+def measurement_rows(measurements: Measurements) -> list[TableRow]:
+    """Return one row per definition, as columns by name; None where a number is absent.
+
+    Volumes come first, then every other quantity with its unit at the end of its name. `findings` holds
+    the codes of the findings, with the view and phase that they concern; `absent_because` the sentence.
+    """
+    rows: list[TableRow] = []
+    for definition, volumes in measurements.volumes.items():
+        document = volumes.as_dict()
+        row: TableRow = {"patient": _cell(measurements.patient.id), "definition": definition.value}
+        row |= {name: document[name] for name in ("method", "edv_ml", "esv_ml", "ef_percent", "status")}
+        row["findings"] = "; ".join(dict.fromkeys(_code(f) for f in volumes.findings))
+        row |= {name: document[name] for name in ("sv_ml", "ef_reference_range", "ef_grade", "absent_because")}
+        for name, quantity in measurements.quantities.items():
+            foreign = definition is not VolumeDefinition.ASE and name in OF_ASE_VOLUMES
+            row[name] = None if foreign else quantity.as_dict()["value"]
+        rows.append(row)
+    return rows
+
+
+def write_measurements(path: Path | str, results: Iterable[Measurements], *, overwrite: bool = False) -> None:
+    """Write the rows of several patients as one CSV file; same errors as `atomic_write`."""
+    rows = [row for measurements in results for row in measurement_rows(measurements)]
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    write_text(path, text.getvalue(), overwrite=overwrite)
+
+
+def _code(finding: Finding) -> str:
+    where = " ".join(part.value for part in (finding.view, finding.phase) if part)
+    return f"{finding.reason.value} ({where})" if where else finding.reason.value
+
+
+def _cell(text: str) -> str:
+    """Return text that a spreadsheet will not take for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -1,0 +1,221 @@
+"""The report in words, as JSON and as a table: nothing absent without its reason, nothing without its definition."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jsonschema import Draft202012Validator, ValidationError
+
+from apical.anatomy import Phase, View
+from apical.errors import OutputError
+from apical.measure import Status, VolumeDefinition, measure
+from apical.measure.quantities import LABELS
+from apical.phantom import as_study, make_patient
+from apical.report.content import mask_source, number, printable, report_content
+from apical.report.json_report import json_report
+from apical.report.tables import OF_ASE_VOLUMES, measurement_rows, write_measurements
+from apical.study import Patient, Segmentation, Study
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    found = as_study(make_patient(5, edv_ml=120.0, ef_percent=60.0), with_images=False)
+    return replace(found, patient=replace(found.patient, sex="F", height_cm=170.0, weight_kg=65.0))
+
+
+@pytest.fixture(scope="module")
+def masks(study: Study) -> Segmentation:
+    return Segmentation(study.references, "test-model", "Runtime 1.0, float32")
+
+
+@pytest.fixture(scope="module")
+def unspaced(study: Study) -> Study:
+    frames = tuple(replace(f, grid=replace(f.grid, spacing_mm=None)) for f in study.frames)
+    return replace(study, frames=frames)
+
+
+@pytest.fixture(scope="module")
+def valid() -> Callable[[str], None]:
+    path = Path(__file__).parents[1] / "docs" / "report.schema.json"
+    schema = json.loads(path.read_text(encoding="utf-8"))
+    Draft202012Validator.check_schema(schema)
+    return lambda text: Draft202012Validator(schema).validate(json.loads(text))
+
+
+def refused(study: Study) -> dict[str, np.ndarray]:
+    """No cavity anywhere."""
+    return {name: np.zeros_like(mask) for name, mask in study.references.items()}
+
+
+def test_every_ejection_fraction_stands_beside_its_definition(study: Study, masks: Segmentation) -> None:
+    content = report_content(study, masks, measure(study, masks))
+    assert [v.definition for v in content.volumes] == ["ase", "camus"]
+    assert "EF 60." in content.headline
+    assert "(definition ase)" in content.headline
+    assert content.volumes[0].reference == "54-74 %"
+    assert content.volumes[0].grade == "normal"
+    assert content.volumes[1].reference == "", "the ranges were not made for camus"
+
+
+def test_camus_is_written_in_whole_numbers(study: Study, masks: Segmentation) -> None:
+    ase, camus = report_content(study, masks, measure(study, masks)).volumes
+    assert "." in ase.ef
+    assert "." not in camus.ef + camus.edv + camus.esv + camus.sv
+
+
+def test_every_quantity_is_in_the_report_once_with_value_or_reason(study: Study, masks: Segmentation) -> None:
+    result = measure(study, masks)
+    content = report_content(study, masks, result)
+    absent = [name for names, _ in content.absent for name in names.split("; ")]
+    assert sorted([row.label for row in content.rows] + absent) == sorted(label for label, _ in LABELS.values())
+    assert ("Cardiac output", "The heart rate is unknown.") in content.absent
+    indexed = next(row for row in content.rows if row.label == "EDV index")
+    assert (indexed.reference, indexed.grade) == ("up to 61 mL/m²", "above normal")
+
+
+def test_unknown_spacing_gives_an_approximate_ef_and_no_volume(unspaced: Study) -> None:
+    content = report_content(unspaced, unspaced.references, measure(unspaced, unspaced.references))
+    for volumes in content.volumes:
+        assert volumes.ef.startswith("≈ ")
+        assert (volumes.edv, volumes.esv, volumes.sv) == ("–", "–", "–")
+        assert "spacing is unknown" in volumes.remark
+    assert content.rows == ()
+    assert all("pixel aspect unknown" in picture.caption for picture in content.pictures)
+    assert ("Pixel (row × column)", "size unknown") in content.facts
+
+
+def test_a_refused_patient_has_reasons_and_no_number(study: Study) -> None:
+    masks = refused(study)
+    content = report_content(study, masks, measure(study, masks))
+    assert content.status is Status.REFUSED
+    assert content.headline == "Refused: no ejection fraction (definition ase)"
+    for volumes in content.volumes:
+        assert (volumes.ef, volumes.edv) == ("–", "–")
+        assert "no left-ventricular cavity" in volumes.remark
+    assert all(picture.caption.endswith("not measured") for picture in content.pictures)
+
+
+def test_the_gravest_findings_come_first(unspaced: Study) -> None:
+    frames = tuple(f for f in unspaced.frames if (f.view, f.phase) != (View.A2C, Phase.ED))
+    emptied = unspaced.references | {frames[-1].name: np.zeros(frames[-1].grid.shape, np.uint8)}
+    subject = replace(unspaced, frames=frames)
+    severities = [severity for severity, _ in report_content(subject, emptied, measure(subject, emptied)).findings]
+    assert set(severities) == {"refusal", "caution", "note"}
+    assert severities == sorted(severities, key=["refusal", "caution", "note"].index)
+
+
+def test_the_same_finding_is_said_once(study: Study, masks: Segmentation) -> None:
+    result = measure(study, refused(study))
+    doubled = replace(result, findings=result.findings * 2)
+    content = report_content(study, masks, doubled)
+    assert len(content.findings) == len(set(content.findings))
+
+
+def test_the_date_is_only_what_is_given(study: Study, masks: Segmentation) -> None:
+    result = measure(study, masks)
+    assert "Date" not in dict(report_content(study, masks, result).facts)
+    assert dict(report_content(study, masks, result, "2024-02-29").facts)["Date"] == "2024-02-29"
+
+
+def test_masks_tell_who_made_them_or_that_nobody_said(masks: Segmentation) -> None:
+    assert mask_source(masks) == "Masks by test-model (Runtime 1.0, float32)"
+    assert mask_source(dict(masks)) == "Masks as given, maker not recorded"
+
+
+def test_numbers_have_three_digits_and_absent_ones_a_dash() -> None:
+    assert [number(v) for v in (0.39, 5.0, 63.249, 122.69, -25.5, None)] == [
+        "0.390",
+        "5.00",
+        "63.2",
+        "123",
+        "−25.5",
+        "–",
+    ]
+
+
+def test_text_for_pictures_is_one_line_of_known_letters() -> None:
+    assert printable("Ж\t心\x07", 10) == "Ж□□□"
+    assert printable("a" * 20, 5) == "aaaa…"
+
+
+def test_json_follows_its_schema(
+    study: Study, unspaced: Study, masks: Segmentation, valid: Callable[[str], None]
+) -> None:
+    one_view = replace(study, frames=tuple(f for f in study.frames if f.view == View.A4C))
+    nobody = Study(Patient("nobody"))
+    for subject, given in (
+        (study, masks),
+        (unspaced, unspaced.references),
+        (study, refused(study)),
+        (one_view, one_view.references),
+        (nobody, {}),
+    ):
+        valid(json_report(subject, given, measure(subject, given)))
+
+
+def test_schema_refuses_a_number_that_is_absent_without_a_reason(
+    study: Study, masks: Segmentation, valid: Callable[[str], None]
+) -> None:
+    text = json_report(study, masks, measure(study, masks))
+    for path, value in (
+        (("volumes", "ase", "edv_ml"), None),
+        (("volumes", "camus", "ef_percent"), None),
+        (("quantities", "lv_mass_g", "value"), None),
+        (("quantities", "cardiac_output_l_min", "reason"), None),
+        (("volumes", "ase", "status"), "fine"),
+    ):
+        document = json.loads(text)
+        target = document["measurements"]
+        for key in path[:-1]:
+            target = target[key]
+        target[path[-1]] = value
+        with pytest.raises(ValidationError):
+            valid(json.dumps(document))
+
+
+def test_json_names_model_or_null(study: Study, masks: Segmentation) -> None:
+    result = measure(study, masks)
+    assert json.loads(json_report(study, masks, result))["model"] == "test-model"
+    assert json.loads(json_report(study, dict(masks), result))["model"] is None
+
+
+def test_table_has_a_row_per_definition_and_empty_cells(study: Study, unspaced: Study, tmp_path: Path) -> None:
+    results = [measure(s, m) for s, m in ((study, study.references), (unspaced, unspaced.references))]
+    write_measurements(tmp_path / "measurements.csv", results)
+    with (tmp_path / "measurements.csv").open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    first = ["patient", "definition", "method", "edv_ml", "esv_ml", "ef_percent", "status", "findings"]
+    assert list(rows[0])[: len(first)] == first
+    assert [row["definition"] for row in rows] == ["ase", "camus"] * 2
+    assert float(rows[0]["edv_ml"]) == pytest.approx(results[0].edv_ml, abs=5e-4)
+    assert float(rows[0]["ef_percent"]) == pytest.approx(60.0, abs=0.5)
+    assert float(rows[1]["ef_percent"]) == results[0].volumes[VolumeDefinition.CAMUS].ef_percent
+    assert (rows[2]["edv_ml"], rows[2]["lv_mass_g"]) == ("", "")
+    assert rows[2]["findings"] == "spacing_unknown"
+    with pytest.raises(OutputError, match="exists already"):
+        write_measurements(tmp_path / "measurements.csv", results)
+
+
+def test_what_is_made_of_ase_volumes_is_not_in_the_row_of_camus(study: Study) -> None:
+    assert set(OF_ASE_VOLUMES) <= set(LABELS)
+    ase, camus = measurement_rows(measure(study, study.references))
+    assert ase["edv_index_ml_m2"] is not None
+    assert all(camus[name] is None for name in OF_ASE_VOLUMES)
+    assert camus["lv_length_ed_mm"] == ase["lv_length_ed_mm"]
+
+
+def test_findings_of_a_row_name_view_and_phase(study: Study) -> None:
+    masks = study.references | {study.frame(View.A2C, Phase.ES).name: np.zeros(study.frames[0].grid.shape, np.uint8)}  # type: ignore[union-attr]
+    ase, _ = measurement_rows(measure(study, masks))
+    assert "no_lv (2CH ES)" in str(ase["findings"])
+
+
+def test_a_patient_name_is_no_formula(study: Study) -> None:
+    hostile = replace(study, patient=replace(study.patient, id="=HYPERLINK(1)"))
+    assert measurement_rows(measure(hostile, {}))[0]["patient"] == "'=HYPERLINK(1)"
