@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from apical.errors import InputError
-from apical.readers.assemble import OnError, assemble_study, read_mask
-from apical.readers.tree import find_studies
+from apical.readers.assemble import assemble_study, read_mask
+from apical.readers.tree import OnError, find_studies
 from apical.study import Study
 
 __all__ = ["OnError", "count_studies", "read_mask", "read_studies", "read_study"]
@@ -65,10 +65,8 @@ def read_studies(path: Path | str, on_error: OnError | None = None) -> Iterator[
             continue
         first = folder_of.setdefault(study.patient.id, files.folder)
         if first != files.folder:
-            tell(
-                files.folder,
-                InputError(f"{files.folder}: {study.patient.id} was found in {first} already; give one of the two trees"),
-            )
+            error = f"{files.folder}: {study.patient.id} was found in {first} already; give one of the two trees"
+            tell(files.folder, InputError(error))
             continue
         yield study
 

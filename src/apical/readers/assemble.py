@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from apical.anatomy import View
+from apical.anatomy import Phase, View
 from apical.errors import InputError
 from apical.readers.camus import Info, TableEntry, find_table, read_info, table_key
 from apical.readers.names import is_patient_folder
 from apical.readers.pixels import grey_image, label_mask
 from apical.readers.raster import image_suffix, read_raster
-from apical.readers.tree import ImageFile, StudyFiles
+from apical.readers.tree import ImageFile, OnError, StudyFiles
 from apical.study import Clip, Frame, Grid, Mask, Patient, Study
-
-OnError = Callable[[Path, InputError], None]
-"""Told of each file that cannot be used; where it returns, the rest goes on."""
 
 _SPACING_TOLERANCE = 1e-3
 
@@ -92,7 +89,7 @@ def _read_image(
     pixels, grid = grey_image(image.path, raster), raster.grid
     notes = list(raster.notes)
     view = image.name.view
-    if entry and view in entry.sizes and grid.spacing_mm is None:
+    if entry and view is not None and view in entry.sizes and grid.spacing_mm is None:
         native = entry.sizes[view]
         grid = replace(grid, spacing_mm=native.spacing_for(grid.shape))
         notes.append(f"{name}: spacing from patients.csv ({native.source})")
@@ -102,7 +99,7 @@ def _read_image(
         return frame, notes
     info = infos.get(view, Info()) if view else Info()
     marked, marked_notes = _marked(name, info, len(pixels))
-    times = np.arange(len(pixels)) * (1000.0 / info.frame_rate_hz) if info.frame_rate_hz else None
+    times = np.arange(len(pixels), dtype=np.float64) * (1000.0 / info.frame_rate_hz) if info.frame_rate_hz else None
     clip = Clip(
         name, pixels, grid, frame_times_ms=times, view=view, source=image.path, notes=tuple(marked_notes),
         reference=reference, marked=marked,
@@ -130,15 +127,15 @@ def _size(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
 
-def _marked(name: str, info: Info, n_frames: int) -> tuple[Mapping, list[str]]:
+def _marked(name: str, info: Info, n_frames: int) -> tuple[Mapping[Phase, int], list[str]]:
     """Return the ED and ES frames of a sequence that lie inside it."""
     if not info.marked:
         return {}, []
     outside = [i for i in info.marked.values() if not 0 <= i < n_frames]
     if outside or (info.n_frames is not None and info.n_frames != n_frames):
-        return {}, [f"{name}: has {n_frames} frames, not those its Info file marks as ED and ES; the marks are left out"]
-    order = sorted(info.marked, key=lambda phase: info.marked[phase])
-    return dict(info.marked), [f"{name}: the sequence lists ES before ED"] if order[0] == "ES" and len(order) > 1 else []
+        return {}, [f"{name}: ED and ES of its Info file do not fit its {n_frames} frames; the marks are left out"]
+    es_first = info.marked.get(Phase.ES, n_frames) < info.marked.get(Phase.ED, 0)
+    return info.marked, [f"{name}: the sequence lists ES before ED"] if es_first else []
 
 
 def _infos(files: StudyFiles, on_error: OnError) -> Iterator[tuple[View, Info]]:

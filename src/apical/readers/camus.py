@@ -76,7 +76,7 @@ def _read_table(table: Path, _changed: int) -> Mapping[str, TableEntry] | None:
     try:
         with table.open(newline="", encoding="utf-8") as handle:
             reader = csv.DictReader(handle)
-            if not _TABLE_COLUMNS <= set(reader.fieldnames or ()):
+            if not _TABLE_COLUMNS.issubset(reader.fieldnames or ()):
                 return None
             return _entries(reader)
     except (ValueError, TypeError, csv.Error, OSError) as error:

@@ -96,8 +96,10 @@ def _expected_bytes(path: Path, fields: dict[str, str]) -> int:
     check_size(path, size[1], size[0], math.prod(size[2:]))
     pixel_bytes = _BYTES.get(fields["elementtype"].upper())
     channels = _numbers(path, "ElementNumberOfChannels", fields.get("elementnumberofchannels", "1"), int)
-    if pixel_bytes is None or len(channels) != 1 or not 1 <= channels[0] <= 4:
+    if pixel_bytes is None:
         raise InputError(f"{path}: ElementType = {fields['elementtype']} is not read; store MET_UCHAR")
+    if len(channels) != 1 or not 1 <= channels[0] <= 4:
+        raise InputError(f"{path}: ElementNumberOfChannels is not read beyond 4; store grey frames")
     return math.prod(size) * pixel_bytes * channels[0]
 
 
@@ -105,7 +107,7 @@ def _locate_data(path: Path, name: str, header_bytes: int) -> tuple[Path, int]:
     """Return the file that holds the pixels, and the byte they start at."""
     if name == "LOCAL":
         return path, header_bytes
-    if not name or name.upper().startswith(("LIST", "LOCAL")) or re.search(r"[/\\%:\x00]", name) or name.startswith("."):
+    if name.upper().startswith(("LIST", "LOCAL", ".")) or not re.fullmatch(r"[^/\\%:]+", name):
         raise InputError(f"{path}: ElementDataFile = {name!r} is refused; LOCAL or a plain file name beside it is read")
     data_file = path.parent / name
     # A link beside the header must not lead out of the folder either.
@@ -117,13 +119,10 @@ def _locate_data(path: Path, name: str, header_bytes: int) -> tuple[Path, int]:
 
 
 def _check_data(path: Path, data_file: Path, start: int, expected: int, *, compressed: bool) -> None:
-    if compressed:
-        found = _inflated_bytes(data_file, start, expected)
-    else:
-        found = data_file.stat().st_size - start
+    found = _inflated_bytes(data_file, start, expected) if compressed else data_file.stat().st_size - start
     if found != expected:
         what = "too short" if found < expected else "longer than the header says"
-        raise InputError(f"{path}: its pixels in {data_file.name} are {what} ({expected} bytes expected); copy both again")
+        raise InputError(f"{path}: its pixels in {data_file.name} are {what} ({expected} bytes); copy both again")
 
 
 def _inflated_bytes(data_file: Path, start: int, expected: int) -> int:

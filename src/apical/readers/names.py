@@ -50,8 +50,9 @@ class FileName:
 def parse_name(path: Path) -> FileName:
     """Read the name of an image file.
 
-    >>> parse_name(Path("patient0007_4CH_ES_gt.nii.gz"))
-    FileName(stem='patient0007_4CH_ES', view=<View.A4C: '4CH'>, phase=<Phase.ES: 'ES'>, is_mask=True, patient='patient0007', camus=True)
+    >>> name = parse_name(Path("patient0007_4CH_ES_gt.nii.gz"))
+    >>> name.stem, name.phase, name.is_mask
+    ('patient0007_4CH_ES', <Phase.ES: 'ES'>, True)
     >>> parse_name(Path("lab-A2C_end-diastole.png")).view
     <View.A2C: '2CH'>
     """

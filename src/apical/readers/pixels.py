@@ -21,8 +21,8 @@ PICTURE_LABEL_STEP = 85
 
 _OFF_COLOUR_CURVE = 30
 _OFF_CURVE_SHARE = 0.05
-_STRONG_CHROMA = 80
-_STRONG_CHROMA_SHARE = 0.25
+_STRONG_CHROMA = 100
+_STRONG_CHROMA_SHARE = 0.08
 
 
 def grey_image(path: Path, raster: Raster) -> NDArray[np.uint8]:
@@ -70,7 +70,8 @@ def label_mask(path: Path, raster: Raster) -> Mask:
 
 def luminance(rgb: NDArray[Any]) -> NDArray[np.uint8]:
     """Return the grey values of 8-bit RGB, (..., 3) to (...)."""
-    return np.rint(rgb[..., :3].astype(np.float32) @ LUMINANCE).astype(np.uint8)
+    grey: NDArray[np.uint8] = np.rint(rgb[..., :3].astype(np.float32) @ LUMINANCE).astype(np.uint8)
+    return grey
 
 
 def is_colour_picture(rgb: NDArray[Any]) -> bool:
@@ -118,4 +119,5 @@ def _as_uint8(path: Path, pixels: NDArray[Any]) -> NDArray[np.uint8]:
     low, high = pixels.min(), pixels.max()
     if low < 0 or high > 255:
         raise InputError(f"{path}: values from {low:g} to {high:g}; 8-bit grey (0-255) is read, convert it first")
-    return np.rint(pixels).astype(np.uint8)
+    grey: NDArray[np.uint8] = np.rint(pixels).astype(np.uint8)
+    return grey

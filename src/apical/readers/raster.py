@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -70,15 +71,16 @@ def _reader(suffix: str) -> Callable[[Path], Raster]:
     return read_nifti
 
 
-def load_with_simpleitk(path: Path, image_io: str) -> Any:
-    """Run one named SimpleITK reader, its C++ messages silenced.
-
-    The reader is named so that a file cannot choose another one by its content.
-    """
-    import SimpleITK as sitk
-
+def simpleitk() -> Any:
+    """Return SimpleITK with its C++ messages silenced: a person shall see our one line only."""
+    sitk: Any = import_module("SimpleITK")
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    reader = sitk.ImageFileReader()
+    return sitk
+
+
+def load_with_simpleitk(path: Path, image_io: str) -> Any:
+    """Run one SimpleITK reader, named so that a file cannot choose another one by its content."""
+    reader = simpleitk().ImageFileReader()
     reader.SetImageIO(image_io)
     reader.SetFileName(str(path))
     try:
@@ -92,9 +94,7 @@ def raster_from_simpleitk(path: Path, image: Any, *, spacing_known: bool, notes:
 
     Singleton third and fourth axes are dropped; at most one of them, time, may be longer.
     """
-    import SimpleITK as sitk
-
-    pixels = sitk.GetArrayFromImage(image)
+    pixels = simpleitk().GetArrayFromImage(image)
     if image.GetNumberOfComponentsPerPixel() > 1:
         if image.GetDimension() != 2:
             raise InputError(f"{path}: a colour volume is not read; store grey frames")

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from apical.errors import InputError
 from apical.readers.names import FileName, is_patient_folder, parse_name
 from apical.readers.raster import image_suffix
+
+OnError = Callable[[Path, InputError], None]
+"""Told of each file that cannot be used; where it returns, the rest goes on."""
+
+FORMATS = "PNG, JPEG, BMP, TIFF, MetaImage, NIfTI, DICOM"
 
 _INFO = re.compile(r"^Info_(2CH|4CH)\.cfg$", re.IGNORECASE)
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
@@ -55,24 +60,27 @@ def find_studies(path: Path) -> list[StudyFiles]:
             return [_single(path)]
         if not path.is_dir():
             raise InputError(f"{path}: no such file or folder")
-        found = [files for folder in _folders(path) for files in _studies_in(folder, path)]
+        found, dicoms = [], []
+        for folder in _folders(path):
+            files = _files(folder, path)
+            found += _studies_in(folder, files)
+            dicoms += [p for p in files if not image_suffix(p) and p.name.upper() != "DICOMDIR" and is_dicom(p)]
+        if dicoms:
+            from apical.readers.dicom_groups import group_by_study
+
+            found += group_by_study(dicoms)
+            found.sort(key=lambda files: (files.folder, files.label))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     if not found:
-        raise InputError(
-            f"{path}: no echocardiogram in this folder (PNG, JPEG, BMP, TIFF, MetaImage, NIfTI and DICOM are read)"
-        )
+        raise InputError(f"{path}: no echocardiogram in this folder ({FORMATS} are read)")
     return found
 
 
 def is_dicom(path: Path) -> bool:
-    """Tell a DICOM file by its suffix, or by its magic where there is no suffix."""
-    suffix = path.suffix.lower()
-    if suffix in _DICOM_SUFFIXES:
+    """Tell a DICOM file by its suffix or its magic; exports often have no suffix, or a UID for a name."""
+    if path.suffix.lower() in _DICOM_SUFFIXES:
         return True
-    # UIDs make file names with dots in them: 1.2.840.113619
-    if suffix and not suffix[1:].isdigit():
-        return False
     try:
         with path.open("rb") as handle:
             return handle.read(_PREAMBLE_BYTES + 4)[_PREAMBLE_BYTES:] == _DICOM_MAGIC
@@ -80,18 +88,25 @@ def is_dicom(path: Path) -> bool:
         return False
 
 
+def dicom_stem(path: Path) -> str:
+    """Return the name of a DICOM file without suffix; the dots of a UID are no suffix."""
+    return path.name if path.suffix[1:].isdigit() else path.stem
+
+
 def _single(path: Path) -> StudyFiles:
     folder = path.parent
     if image_suffix(path) is None:
-        return StudyFiles(folder, path.stem, dicoms=(path,))
+        if not is_dicom(path):
+            raise InputError(f"{path}: not a format that is read ({FORMATS})")
+        return StudyFiles(folder, dicom_stem(path), dicoms=(path,))
     name = parse_name(path)
     if name.is_mask:
         raise InputError(f"{path}: an expert mask, not an image; give the image or its folder")
     siblings = _files(folder, folder)
-    images, _ = _pair([p for p in siblings if image_suffix(p) and parse_name(p).stem == name.stem and p != path] + [path])
-    chosen = tuple(i for i in images if i.path == path)
+    masks = [p for p in siblings if image_suffix(p) and parse_name(p).is_mask and parse_name(p).stem == name.stem]
+    images, _ = _pair([path, *masks])
     infos = tuple(p for p in siblings if _INFO.match(p.name)) if name.camus else ()
-    return StudyFiles(folder, _label(folder, name) or name.stem, chosen, infos=infos)
+    return StudyFiles(folder, _label(folder, name) or name.stem, images, infos=infos)
 
 
 def _label(folder: Path, name: FileName) -> str | None:
@@ -123,24 +138,19 @@ def _files(folder: Path, root: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def _studies_in(folder: Path, root: Path) -> list[StudyFiles]:
-    files = _files(folder, root)
+def _studies_in(folder: Path, files: list[Path]) -> list[StudyFiles]:
+    """Group the pictures of one folder by patient."""
     infos = tuple(p for p in files if _INFO.match(p.name))
     by_label: dict[str, list[Path]] = {}
-    dicoms: list[Path] = []
     default = folder.resolve().name
     for path in files:
         if image_suffix(path):
             by_label.setdefault(_label(folder, parse_name(path)) or default, []).append(path)
-        elif is_dicom(path) and path.name.upper() != "DICOMDIR":
-            dicoms.append(path)
     studies = []
     for label, paths in sorted(by_label.items()):
         images, notes = _pair(paths)
         if images:
             studies.append(StudyFiles(folder, label, images, infos=infos, notes=notes))
-    if dicoms:
-        studies.append(StudyFiles(folder, default, dicoms=tuple(dicoms)))
     return studies
 
 
