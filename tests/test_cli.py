@@ -216,7 +216,9 @@ def truncated(folder: Path) -> Path:
 
 def header(folder: Path, raw: str, size: str = "8 8") -> Path:
     path = folder / "patient0001_4CH_ED.mhd"
-    path.write_text(f"ObjectType = Image\nNDims = 2\nDimSize = {size}\nElementType = MET_UCHAR\nElementDataFile = {raw}\n")
+    path.write_text(
+        f"ObjectType = Image\nNDims = 2\nDimSize = {size}\nElementType = MET_UCHAR\nElementDataFile = {raw}\n"
+    )
     return path
 
 
@@ -358,7 +360,9 @@ def test_info_and_models_speak_json(apical: Run, phantoms: Path):
     assert [m["name"] for m in models if m["default"]] == [DEFAULT]
 
 
-@pytest.mark.parametrize("command", ["segment", "measure", "evaluate", "compare", "info", "prepare", "train", "export", "demo"])
+@pytest.mark.parametrize(
+    "command", ["segment", "measure", "evaluate", "compare", "info", "prepare", "train", "export", "demo"]
+)
 def test_every_command_has_help(apical: Run, command: str):
     result = apical(command, "--help")
     assert result.code == ExitCode.OK

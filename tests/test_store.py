@@ -30,7 +30,15 @@ def study(
             mask = random.integers(0, 4, (40, 30), dtype=np.uint8)
             grid = Grid((40, 30), spacing_mm, (1.5, -2.0), ((0.0, 1.0), (1.0, 0.0)))
             frames.append(Frame(f"{patient}_{view}_{phase}", image, grid, view, phase, mask))
-    known = Patient(patient, sex="F", age_years=61.0, height_cm=165.0, weight_kg=70.5, image_quality={View.A4C: "Good"})
+    known = Patient(
+        patient,
+        sex="F",
+        age_years=61.0,
+        height_cm=165.0,
+        weight_kg=70.5,
+        image_quality={View.A4C: "Good"},
+        published_ef_percent=48.0,
+    )
     return Study(known, tuple(frames), notes=("spacing from a list",))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from apical.study import Image, Mask
+from apical.study import Image, Mask, Region
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class SectorRule:
     """Where the sector spans this share of both sides, the frame was already cropped to it."""
 
 
-def find_sector(images: NDArray[np.uint8], rule: SectorRule = SectorRule()) -> Box:
+def find_sector(images: NDArray[np.uint8], region: Region | None = None, rule: SectorRule = SectorRule()) -> Box:
     """Find the bounding box of the ultrasound sector.
 
     Parameters
@@ -70,12 +70,18 @@ def find_sector(images: NDArray[np.uint8], rule: SectorRule = SectorRule()) -> B
     images
         uint8, (row, column), or (time, row, column) for a clip: then brightness over all of the
         clip counts, and what never moves (text, scale marks, logos) is left out.
+    region
+        Where the file itself says that the ultrasound lies (DICOM): the sector is looked for in it.
 
     Returns
     -------
     Box
-        The whole image when it was already cropped to the sector, or when no sector stands out.
+        The whole image (or region) when it was already cropped to the sector, or when no sector stands out.
     """
+    if region is not None:
+        top, left, bottom, right = region
+        inner = find_sector(images[..., top:bottom, left:right], rule=rule)
+        return Box(top + inner.top, left + inner.left, top + inner.bottom, left + inner.right)
     if images.ndim == 3:
         # At most 16 instants: enough to see motion, cheap for long clips.
         images = images[np.linspace(0, len(images) - 1, min(len(images), 16)).astype(int)]
@@ -123,8 +129,8 @@ def _weights(source: int, target: int) -> NDArray[np.float32]:
 
 def resample(values: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
     """Resample the last two axes (row, column) linearly to `shape`, without aliasing when shrinking."""
-    result: NDArray[np.float32] = _weights(values.shape[-2], shape[0]) @ values @ _weights(values.shape[-1], shape[1]).T
-    return result
+    rows, columns = _weights(values.shape[-2], shape[0]), _weights(values.shape[-1], shape[1])
+    return (rows @ values @ columns.T).astype(np.float32, copy=False)
 
 
 def resample_mask(mask: Mask, shape: tuple[int, int]) -> Mask:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,6 @@ from apical.anatomy import View
 from apical.errors import InputError, ModelError
 from apical.models import DEFAULT, Model, find_model
 from apical.study import Mask, Segmentation, Study
-
-RuntimeName = Literal["auto", "openvino", "onnxruntime"]
 
 BATCH = 8
 """Frames per call: enough to fill the cores, small enough to stay far below 1 GB."""
@@ -46,7 +44,7 @@ class Segmenter:
         self._runtime = runtime
 
     @classmethod
-    def load(cls, model: str | Path = DEFAULT, runtime: RuntimeName = "auto", threads: int | None = None) -> Segmenter:
+    def load(cls, model: str | Path = DEFAULT, runtime: str = "auto", threads: int | None = None) -> Segmenter:
         """Load an installed model by name, or an exported one by its folder.
 
         Raises
@@ -87,18 +85,18 @@ class Segmenter:
         """
         masks: dict[str, NDArray[np.uint8]] = {}
         views: dict[str, tuple[View, float]] = {}
-        for item in (*study.frames, *study.clips):
+        for item in study.items:
             if item.view is not None and item.view not in self.model.views:
                 known = ", ".join(self.model.views)
                 raise InputError(f"{item.source or item.name}: the model '{self.model.name}' knows {known} only")
         if study.frames:
-            boxes = [grid.find_sector(f.image) for f in study.frames]
+            boxes = [grid.find_sector(f.image, f.region) for f in study.frames]
             images = [f.image for f in study.frames]
             made, likely = self._run(images, boxes, on_image)
             masks |= {f.name: m for f, m in zip(study.frames, made, strict=True)}
             views |= {f.name: self._view(p) for f, p in zip(study.frames, likely, strict=True)}
         for clip in study.clips:
-            box = grid.find_sector(clip.images)
+            box = grid.find_sector(clip.images, clip.region)
             made, likely = self._run(list(clip.images), [box] * len(clip.images), on_image)
             masks[clip.name] = np.stack(made)
             views[clip.name] = self._view(likely.mean(axis=0))

@@ -4,7 +4,7 @@ Layout, schema version 1 (attributes in brackets; lengths in mm; drawn in docs/s
 
     / [format = "apical store", schema_version, content_sha256, apical_version]
       patients/
-        patient0001/ [sex, age_years, height_cm, weight_kg, notes, camus_fold]
+        patient0001/ [sex, age_years, height_cm, weight_kg, published_ef_percent, notes, camus_fold]
           4CH/ [image_quality]
             ED/ [name, spacing_mm (row, column), origin_mm, direction]
               image  uint8 (row, column), native size
@@ -120,6 +120,7 @@ class Store:
                 age_years=_optional_float(attrs, "age_years"),
                 height_cm=_optional_float(attrs, "height_cm"),
                 weight_kg=_optional_float(attrs, "weight_kg"),
+                published_ef_percent=_optional_float(attrs, "published_ef_percent"),
                 image_quality=quality,
             ),
             frames=tuple(frames),
@@ -225,6 +226,7 @@ def _write_patient(group: Any, study: Study, camus_fold: int | None) -> None:
         "age_years": patient.age_years,
         "height_cm": patient.height_cm,
         "weight_kg": patient.weight_kg,
+        "published_ef_percent": patient.published_ef_percent,
         "camus_fold": camus_fold,
     }
     group.attrs.update({k: v for k, v in known.items() if v is not None})

@@ -120,6 +120,11 @@ class Study:
         return next((f for f in self.frames if f.view == view and f.phase == phase), None)
 
     @property
+    def items(self) -> tuple[Frame | Clip, ...]:
+        """Everything that can be segmented: frames, then clips."""
+        return (*self.frames, *self.clips)
+
+    @property
     def references(self) -> dict[str, Mask]:
         """Expert masks by frame name."""
         return {f.name: f.reference for f in self.frames if f.reference is not None}

@@ -51,7 +51,7 @@ def segment(
     if file_format not in ("mhd", "nii.gz", "png"):
         raise InputError(f"no format '{file_format}': choose mhd, nii.gz or png")
     spacing_mm = parse_spacing(spacing)
-    segmenter = Segmenter.load(model, runtime, threads)  # type: ignore[arg-type]
+    segmenter = Segmenter.load(model, runtime, threads)
     job = {
         "model": segmenter.model.config["sha256"],
         "format": file_format,
@@ -66,7 +66,7 @@ def segment(
         if record is None:
             masks = segmenter.segment(study)
             place = folder.study_folder(patient)
-            for item in (*study.frames, *study.clips):
+            for item in study.items:
                 write_mask(
                     place / f"{item.name}.{file_format}", masks[item.name], item.grid, overwrite=folder.overwrite
                 )
@@ -126,7 +126,7 @@ def measure(
     folder = OutputFolder(output, job, record="measurements.json", overwrite=overwrite)
     left_out, records = LeftOut(), []
     for study in _studies(inputs, left_out, spacing_mm, parse_patients(patients)):
-        study = replace(study, patient=replace(study.patient, **known)) if known else study  # noqa: PLW2901
+        study = replace(study, patient=replace(study.patient, **known))  # type: ignore[arg-type]  # noqa: PLW2901
         record = folder.finished(study.patient.id)
         if record is None:
             found = predict(study)
@@ -140,11 +140,12 @@ def measure(
         records.append(record)
     _nothing_done(records, left_out)
     _write_rows(output / "measurements.csv", [row for record in records for row in record["rows"]])
-    summary = {"masks": source, "statuses": _statuses(records), "left_out": left_out.items}
+    statuses = _statuses(records)
+    summary = {"masks": source, "statuses": statuses, "left_out": left_out.items}
     folder.finish(summary)
     if as_json:
         print_json(summary | {"patients": records})
-    for definition, counts in summary["statuses"].items():
+    for definition, counts in statuses.items():
         say(f"{definition}: " + ", ".join(f"{n} {status}" for status, n in counts.items()))
     say(
         f"{output}: {len(records)} patients; see measurements.csv"
@@ -195,7 +196,7 @@ def _mask_source(masks: str | None, model: str, runtime: str) -> tuple[Callable[
     if masks is None:
         from apical.segment import Segmenter
 
-        segmenter = Segmenter.load(model, runtime)  # type: ignore[arg-type]
+        segmenter = Segmenter.load(model, runtime)
         return segmenter.segment, f"{segmenter.model.name}, {segmenter.runtime}"
     if masks == "reference":
         return (lambda study: Segmentation(study.references, "expert masks")), "expert masks"
@@ -207,16 +208,17 @@ def _mask_source(masks: str | None, model: str, runtime: str) -> tuple[Callable[
 
 def _image_records(study: Study, masks: Any) -> list[dict[str, Any]]:
     from apical.anatomy import Label
+    from apical.study import Frame
 
     rows = []
-    for item in (*study.frames, *study.clips):
+    for item in study.items:
         mask, (view, probability) = masks[item.name], masks.views[item.name]
         row = {
             "patient": study.patient.id,
             "name": item.name,
             "view": str(item.view or view),
             "view_source": "name or tag" if item.view else f"recognised in the image ({probability:.0%})",
-            "phase": str(getattr(item, "phase", None) or ""),
+            "phase": str((isinstance(item, Frame) and item.phase) or ""),
             "images": len(mask) if mask.ndim == 3 else 1,
             "rows": item.grid.shape[0],
             "columns": item.grid.shape[1],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,35 +21,39 @@ def info(
 
     from apical.cli.console import console
     from apical.inputs import open_studies
+    from apical.study import Frame
 
     left_out = LeftOut()
-    rows = []
+    rows: list[dict[str, Any]] = []
+    notes: set[str] = set()
     for study in open_studies(path, left_out):
-        for item in (*study.frames, *study.clips):
+        notes.update(study.notes)
+        for item in study.items:
             rows.append(
                 {
                     "patient": study.patient.id,
                     "name": item.name,
                     "view": item.view,
-                    "phase": getattr(item, "phase", None),
-                    "images": len(getattr(item, "images", [0])),
+                    "phase": item.phase if isinstance(item, Frame) else None,
+                    "images": 1 if isinstance(item, Frame) else len(item.images),
                     "rows": item.grid.shape[0],
                     "columns": item.grid.shape[1],
                     "spacing_mm": item.grid.spacing_mm,
-                    "expert_mask": getattr(item, "reference", None) is not None,
-                    "notes": "; ".join(study.notes),
+                    "expert_mask": item.reference is not None,
                 }
             )
     if as_json:
-        print_json({"images": rows, "left_out": left_out.items})
+        print_json({"images": rows, "notes": sorted(notes), "left_out": left_out.items})
         return
     table = Table("patient", "name", "view", "phase", "images", "size", "spacing (mm)", "expert mask")
     for row in rows:
         spacing = " x ".join(f"{s:.4g}" for s in row["spacing_mm"]) if row["spacing_mm"] else "unknown"
-        cells = (row["patient"], row["name"], row["view"] or "?", row["phase"] or "", str(row["images"]))
-        table.add_row(*cells, f"{row['rows']} x {row['columns']}", spacing, "yes" if row["expert_mask"] else "no")
+        size = f"{row['rows']} x {row['columns']}"
+        expert = "yes" if row["expert_mask"] else "no"
+        view, phase = row["view"] or "?", row["phase"] or ""
+        table.add_row(row["patient"], row["name"], view, phase, str(row["images"]), size, spacing, expert)
     console.print(table)
-    for note in sorted({row["notes"] for row in rows} - {""}):
+    for note in sorted(notes):
         say(note)
 
 

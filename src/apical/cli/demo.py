@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from apical.cli import analyse
 from apical.cli.console import Overwrite, say
 from apical.errors import InputError
+
+if TYPE_CHECKING:
+    from apical.phantom import Truth
 
 
 def demo(
@@ -50,7 +53,7 @@ def _real_clip() -> Path:
     return Path(str(found))
 
 
-def _write_phantom(folder: Path, overwrite: bool):  # type: ignore[no-untyped-def]
+def _write_phantom(folder: Path, overwrite: bool) -> Truth:
     from apical.phantom import make_patient, write_camus_nifti
 
     patient = make_patient(1)

@@ -44,8 +44,8 @@ def evaluate(
     refuse_existing(output / "summary.json", overwrite=overwrite)
     wanted, name, views = parse_patients(patients), Path(subject).name, None
     if _is_model(subject):
-        segmenter = Segmenter.load(subject, runtime)  # type: ignore[arg-type]
-        predict: Callable[[Study], Mapping[str, Mask]] = segmenter.segment  # type: ignore[assignment]
+        segmenter = Segmenter.load(subject, runtime)
+        predict: Callable[[Study], Mapping[str, Mask]] = segmenter.segment
         views, name = segmenter.model.views, segmenter.model.name
         split = segmenter.model.config["training"]["split"]
         if wanted is None and not everyone:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from apical.cli.console import Json, Overwrite, print_json, progress_bar, say
 from apical.cli.options import parse_channels, parse_views
+
+if TYPE_CHECKING:
+    from apical.network.checkpoint import Progress
 
 
 def train(
@@ -46,8 +49,9 @@ def train(
             if fold is not None
             else split_by_seed(data.groups(), seed, n_test=test, n_validation=validation)
         )
-        from apical.network.training import TrainConfig, UNetConfig
+        from apical.network.training import TrainConfig
         from apical.network.training import train as run_training
+        from apical.network.unet import UNetConfig
 
         asked = {
             "epochs": epochs,
@@ -68,8 +72,8 @@ def train(
         with progress_bar("epoch 1", None) as bar:
             task = bar.task_ids[0]
 
-            def on_epoch(progress: object) -> None:
-                row = progress.history[-1]  # type: ignore[attr-defined]
+            def on_epoch(progress: Progress) -> None:
+                row = progress.history[-1]
                 line = f"epoch {row['epoch']:3}  loss {row['train_loss']:.4f}"
                 if "val_dice_mean" in row:
                     line += f"  validation {row['val_loss']:.4f}  Dice {row['val_dice_mean']:.4f}"

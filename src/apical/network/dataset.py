@@ -45,7 +45,7 @@ def load_frames(
     for study in store.studies(patients):
         for frame in study.frames:
             if frame.view in views and frame.reference is not None:
-                box = grid.find_sector(frame.image)
+                box = grid.find_sector(frame.image, frame.region)
                 images.append(grid.to_network(frame.image, box, size).round().clip(0, 255).astype(np.uint8))
                 masks.append(grid.resample_mask(frame.reference[box.slices], (size, size)))
                 labels.append(list(View).index(frame.view))

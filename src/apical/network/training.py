@@ -98,7 +98,7 @@ def train(
     learned = load_frames(store, split.train, config.size, config.views)
     watched = load_frames(store, split.validation, config.size, config.views) if split.validation else None
 
-    model = UNet(config.unet).to(place, memory_format=torch.channels_last)
+    model = UNet(config.unet).to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(model).requires_grad_(False)
     optimizer = _optimizer(model, config)
     progress = Progress()
@@ -171,7 +171,7 @@ def _one_epoch(
         loss = segmentation_loss(scores.float(), masks)
         loss = loss + config.view_weight * F.cross_entropy(views.float(), frames.views[picked].to(place))
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
         optimizer.step()
         progress.step += 1
@@ -238,10 +238,10 @@ def pick_device(name: str) -> torch.device:
 
 def autocast(place: torch.device) -> torch.autocast:
     """bfloat16 where the hardware multiplies it natively; elsewhere float32."""
-    native = {
-        "cpu": torch.ops.mkldnn._is_mkldnn_bf16_supported,
-        "cuda": torch.cuda.is_bf16_supported,
-    }.get(place.type, lambda: False)()
+    if place.type == "cpu":
+        native = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    else:
+        native = place.type == "cuda" and torch.cuda.is_bf16_supported()
     return torch.autocast(place.type, torch.bfloat16, enabled=native)
 
 
