@@ -12,7 +12,18 @@ import pytest
 import apical
 
 SOURCE = Path(apical.__file__).parent
-NUMPY_ONLY = ("anatomy", "study", "grid", "split", "measure", "evaluate", "cycle", "phantom/heart", "phantom/scene")
+NUMPY_ONLY = (
+    "anatomy",
+    "study",
+    "grid",
+    "split",
+    "repair",
+    "measure",
+    "evaluate",
+    "cycle",
+    "phantom/heart",
+    "phantom/scene",
+)
 SCIENTIFIC = {"numpy", "scipy", "apical"}
 
 
@@ -41,7 +52,7 @@ def test_geometry_needs_numpy_and_scipy_only(room: str):
 
 
 @pytest.mark.parametrize(
-    ("library", "room"), [("torch", "network"), ("pydicom", ("readers", "report", "deidentify", "phantom"))]
+    ("library", "room"), [("torch", "network"), ("pydicom", ("readers", "report", "deidentify", "phantom", "cli"))]
 )
 def test_heavy_libraries_stay_in_their_room(library: str, room: str | tuple[str, ...]):
     rooms = (room,) if isinstance(room, str) else room
@@ -63,6 +74,7 @@ def test_rooms_import_only_to_their_left():
         "inputs",
         "models",
         "network",
+        "repair",
         "segment",
     ]
     order += ["measure", "cycle", "evaluate", "report", "batch", "deidentify", "phantom", "cli"]

@@ -17,9 +17,9 @@ from PIL import Image
 import apical
 from apical.anatomy import Phase, View
 from apical.errors import InputError
-from apical.measure import Quantity, Reason, Status, VolumeDefinition, measure
+from apical.measure import Quantity, Reason, Severity, Status, VolumeDefinition, measure
 from apical.measure.quantities import LABELS
-from apical.study import Clip, Grid, Patient, Study
+from apical.study import Clip, Grid, Patient, Repair, Segmentation, Study
 from measure_hearts import DIASTOLE, SYSTOLE, examination, heart_masks
 
 
@@ -55,6 +55,16 @@ def test_frame_without_a_mask_is_a_finding() -> None:
     result = measure(study, masks)
     assert [f.reason for f in result.findings] == [Reason.NO_MASK, Reason.SINGLE_PLANE]
     assert result.findings[0].sentence == "2CH ED: no mask was given for this frame."
+
+
+@pytest.mark.parametrize(("pixels", "severity"), [(5, Severity.NOTE), (2000, Severity.CAUTION)])
+def test_a_repaired_mask_is_a_finding(pixels: int, severity: Severity) -> None:
+    study, masks = examination(heart_masks())
+    repairs = {"p_4CH_ED": (Repair("hole in the cavity filled", pixels),)}
+    result = measure(study, Segmentation(masks, "model", repairs=repairs))
+    (finding,) = result.findings
+    assert (finding.reason, finding.severity, finding.view) == (Reason.MASK_REPAIRED, severity, View.A4C)
+    assert "hole in the cavity filled" in finding.sentence
 
 
 def test_masks_and_study_are_left_as_they_were() -> None:

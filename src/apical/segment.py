@@ -6,6 +6,7 @@ precision. Both run in float32, so that the masks don't depend on the machine.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +19,8 @@ from apical import grid
 from apical.anatomy import View
 from apical.errors import InputError, ModelError
 from apical.models import DEFAULT, Model, find_model
-from apical.study import Mask, Segmentation, Study
+from apical.repair import repair_mask
+from apical.study import Mask, Repair, Segmentation, Study
 
 BATCH = 8
 """Frames per call: enough to fill the cores, small enough to stay far below 1 GB."""
@@ -70,13 +72,17 @@ class Segmenter:
         """Runtime, its version and precision."""
         return self._runtime.name
 
-    def segment(self, study: Study, on_image: Callable[[int], None] = lambda images: None) -> Segmentation:
+    def segment(
+        self, study: Study, on_image: Callable[[int], None] = lambda images: None, *, repair: bool = True
+    ) -> Segmentation:
         """Segment every frame and clip of a study.
 
         Parameters
         ----------
         on_image
             Called with the number of images just done, for a progress bar.
+        repair
+            Whether masks are made anatomically possible (`apical.repair`); what was changed is in the result.
 
         Raises
         ------
@@ -100,7 +106,13 @@ class Segmenter:
             made, likely = self._run(list(clip.images), [box] * len(clip.images), on_image)
             masks[clip.name] = np.stack(made)
             views[clip.name] = self._view(likely.mean(axis=0))
-        return Segmentation(masks, self.model.name, self.runtime, views)
+        repairs: dict[str, tuple[Repair, ...]] = {}
+        if repair:
+            for name, mask in masks.items():
+                masks[name], done = _repair(mask)
+                if done:
+                    repairs[name] = done
+        return Segmentation(masks, self.model.name, self.runtime, views, repairs)
 
     def _run(
         self, images: list[Mask], boxes: list[grid.Box], on_image: Callable[[int], None]
@@ -122,6 +134,17 @@ class Segmenter:
     def _view(self, probability: NDArray[np.float32]) -> tuple[View, float]:
         best = int(probability.argmax())
         return list(View)[best], float(probability[best])
+
+
+def _repair(mask: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], tuple[Repair, ...]]:
+    """Repair a frame's mask, or a clip's frame by frame, its repairs added up."""
+    if mask.ndim == 2:
+        return repair_mask(mask)
+    repaired = [repair_mask(m) for m in mask]
+    pixels: Counter[str] = Counter()
+    for _, repairs in repaired:
+        pixels.update({r.what: r.pixels for r in repairs})
+    return np.stack([m for m, _ in repaired]), tuple(Repair(what, n) for what, n in pixels.items())
 
 
 def _softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -130,6 +130,14 @@ class Study:
         return {f.name: f.reference for f in self.frames if f.reference is not None}
 
 
+@dataclass(frozen=True)
+class Repair:
+    """One change that made a predicted mask anatomically possible, and the pixels that got another label."""
+
+    what: str
+    pixels: int
+
+
 @dataclass(frozen=True, eq=False)
 class Segmentation(Mapping[str, NDArray[np.uint8]]):
     """Masks by frame or clip name, on the native grid, and who made them.
@@ -143,6 +151,8 @@ class Segmentation(Mapping[str, NDArray[np.uint8]]):
     runtime: str = ""
     views: Mapping[str, tuple[View, float]] = field(default_factory=dict)
     """View recognised from the pixels alone and its probability, by frame or clip name."""
+    repairs: Mapping[str, tuple[Repair, ...]] = field(default_factory=dict)
+    """What had to be repaired, by frame or clip name; only names with repairs."""
 
     def __getitem__(self, name: str) -> NDArray[np.uint8]:
         return self.masks[name]

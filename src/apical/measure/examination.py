@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from apical.anatomy import Label, Phase, View
 from apical.errors import InputError
+from apical.measure.quality import LIMITS, percent
 from apical.measure.quantities import measure_quantities
 from apical.measure.results import Finding, Measurements, Reason, Severity, VolumeDefinition
 from apical.measure.ventricle import VentricleView, measure_view
 from apical.measure.volumes import ase_volumes, camus_definition_volumes, plan_views
-from apical.study import Frame, Mask, Spacing, Study
+from apical.study import Frame, Mask, Segmentation, Spacing, Study
 
 _INSTANT = {Phase.ED: "end-diastolic", Phase.ES: "end-systolic"}
 
@@ -62,6 +63,7 @@ def measure(study: Study, masks: Mapping[str, NDArray[np.uint8]]) -> Measurement
                 Severity.CAUTION,
             ),
         )
+    common += _repaired(given, masks)
     views: dict[tuple[View, Phase], VentricleView] = {}
     for (view, phase), spacing_mm in spacings.items():
         frame = given[view, phase]
@@ -103,6 +105,21 @@ def _missing(given: Mapping[tuple[View, Phase], Frame], masks: Mapping[str, NDAr
         elif frame is not None and frame.name not in masks:
             sentence = f"{view} {phase}: no mask was given for this frame."
             findings.append(Finding(Reason.NO_MASK, sentence, Severity.REFUSAL, view, phase))
+    return tuple(findings)
+
+
+def _repaired(given: Mapping[tuple[View, Phase], Frame], masks: Mapping[str, NDArray[np.uint8]]) -> tuple[Finding, ...]:
+    """Say which predicted masks had to be repaired; a large repair calls for caution."""
+    if not isinstance(masks, Segmentation):
+        return ()
+    findings = []
+    for (view, phase), frame in given.items():
+        if repairs := masks.repairs.get(frame.name):
+            share = sum(r.pixels for r in repairs) / max(1, int(np.count_nonzero(masks[frame.name])))
+            what = ", ".join(r.what for r in repairs)
+            sentence = f"{view} {phase}: the predicted mask was repaired ({what}; {percent(share)} of the heart)."
+            severity = Severity.CAUTION if share > LIMITS.repair_caution else Severity.NOTE
+            findings.append(Finding(Reason.MASK_REPAIRED, sentence, severity, view, phase))
     return tuple(findings)
 
 

@@ -54,6 +54,8 @@ class Limits:
     edv_ml: tuple[float, float] = (30.0, 400.0)
     edv_refusal_ml: tuple[float, float] = (5.0, 1000.0)
     ef_percent: tuple[float, float] = (10.0, 85.0)
+    repair_caution: float = 0.01
+    """Part of the heart that a repair of the predicted mask changed."""
     atrium_cut: float = 0.02
     """Part of the atrium's outline on the edge of the image or of the sector."""
 

@@ -62,6 +62,7 @@ class Reason(StrEnum):
     IMPLAUSIBLE_VOLUME = "implausible_volume"
     SPACING_UNKNOWN = "spacing_unknown"
     NO_COMPLETE_VIEW = "no_complete_view"
+    MASK_REPAIRED = "mask_repaired"
 
 
 @dataclass(frozen=True)
