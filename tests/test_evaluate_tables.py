@@ -12,11 +12,12 @@ import pytest
 
 from apical.anatomy import Phase, Structure, View
 from apical.errors import InputError
-from apical.evaluate import FrameScore, StructureScore, compare_models, read_frames, summarise, to_csv, to_markdown
+from apical.evaluate import FrameScore, StructureScore, compare_models, read_frames, summarise, to_markdown
 from apical.evaluate.agreement import Agreement
 from apical.evaluate.summary import find
 from apical.evaluate.tables import accuracy_rows, agreement_rows, comparison_rows, frame_rows, geometry_rows
 from apical.evaluate.volumes import VolumeAgreement, VolumePair, volume_agreements
+from apical.files import csv_text
 
 
 def score(
@@ -116,14 +117,14 @@ def test_geometry_table_is_phase_by_structure():
 def test_frames_survive_a_csv(tmp_path: Path):
     frames = [score(), score("p1", View.A2C, Phase.ES, missing=True), score("p2", None, None, hd=None, unit="pixel")]
     path = tmp_path / "frames.csv"
-    path.write_text(to_csv(frame_rows(frames)))
+    path.write_text(csv_text(frame_rows(frames)))
     assert read_frames(path) == frames
 
 
 @pytest.mark.parametrize("change", [("p0,", "p0"), (",endo,", ",ring,"), (",0.9,", ",much,"), ("la", "endo")])
 def test_damaged_frames_csv_is_refused(tmp_path: Path, change: tuple[str, str]):
     path = tmp_path / "frames.csv"
-    path.write_text(to_csv(frame_rows([score()])).replace(*change))
+    path.write_text(csv_text(frame_rows([score()])).replace(*change))
     with pytest.raises(InputError, match=r"frames\.csv: not a frames\.csv"):
         read_frames(path)
 
@@ -134,9 +135,9 @@ def test_absent_frames_csv_is_refused(tmp_path: Path):
 
 
 def test_csv_quotes_and_leaves_absent_cells_empty():
-    text = to_csv([{"a": 'x, "y"', "b": None}])
+    text = csv_text([{"a": 'x, "y"', "b": None}])
     assert list(csv.reader(io.StringIO(text))) == [["a", "b"], ['x, "y"', ""]]
-    assert to_csv([]) == ""
+    assert csv_text([]) == ""
 
 
 def test_markdown_escapes_and_shows_a_dash():

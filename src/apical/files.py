@@ -1,12 +1,15 @@
-"""Atomic writing: a crash leaves the old file or the new one, never half of one."""
+"""Writing: a crash leaves the old file or the new one, never half of one, and nothing is replaced unasked."""
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from apical.errors import OutputError
 
@@ -97,3 +100,22 @@ def write_text(target: Path | str, text: str, *, overwrite: bool = False) -> Non
     """Write UTF-8 text atomically; same errors as `atomic_write`."""
     with atomic_write(target, overwrite=overwrite) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows as CSV under one header: every column of any row, None and what is missing as an empty cell.
+
+    Examples
+    --------
+    >>> print(csv_text([{"patient": "p1", "edv_ml": 120.5}, {"patient": "p2", "edv_ml": None}]), end="")
+    patient,edv_ml
+    p1,120.5
+    p2,
+    """
+    if not rows:
+        return ""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

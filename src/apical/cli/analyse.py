@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +21,7 @@ from apical.cli.options import (
     parse_spacing,
 )
 from apical.errors import InputError
+from apical.files import csv_text, write_text
 from apical.models import DEFAULT
 
 if TYPE_CHECKING:
@@ -79,7 +78,8 @@ def segment(
         records.append(record)
     _nothing_done(records, left_out)
     rows = [row for record in records for row in record["images"]]
-    _write_rows(output / "summary.csv", rows)
+    # Replaced without asking: the run folder was already seen to be ours.
+    write_text(output / "summary.csv", csv_text(rows), overwrite=True)
     summary = {
         "model": segmenter.model.name,
         "model_sha256": segmenter.model.config["sha256"],
@@ -139,7 +139,8 @@ def measure(
             folder.record(study.patient.id, record)
         records.append(record)
     _nothing_done(records, left_out)
-    _write_rows(output / "measurements.csv", [row for record in records for row in record["rows"]])
+    rows = [row for record in records for row in record["rows"]]
+    write_text(output / "measurements.csv", csv_text(rows), overwrite=True)
     statuses = _statuses(records)
     summary = {"masks": source, "statuses": statuses, "left_out": left_out.items}
     folder.finish(summary)
@@ -236,18 +237,6 @@ def _statuses(records: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
             of = counts.setdefault(definition, {})
             of[volumes["status"]] = of.get(volumes["status"], 0) + 1
     return counts
-
-
-def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    from apical.files import write_text
-
-    text = io.StringIO()
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    # Replaced without asking: the run folder was already seen to be ours.
-    write_text(path, text.getvalue(), overwrite=True)
 
 
 def _nothing_done(records: list[Any], left_out: LeftOut) -> None:

@@ -12,7 +12,7 @@ from apical.evaluate.evaluation import Evaluation, evaluate
 from apical.evaluate.geometry import FrameScore, StructureScore, compare_masks, score_frame
 from apical.evaluate.masks import Predict, masks_from_folder
 from apical.evaluate.summary import Summary, summarise
-from apical.evaluate.tables import comparison_rows, read_frames, to_csv, to_markdown
+from apical.evaluate.tables import comparison_rows, read_frames, to_markdown
 from apical.evaluate.volumes import VolumeAgreement, VolumePair, pair_volumes, volume_agreements
 
 __all__ = [
@@ -36,7 +36,6 @@ __all__ = [
     "read_frames",
     "score_frame",
     "summarise",
-    "to_csv",
     "to_markdown",
     "volume_agreements",
 ]

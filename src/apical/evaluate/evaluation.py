@@ -17,7 +17,7 @@ from apical.evaluate.geometry import FrameScore, score_frame
 from apical.evaluate.masks import Predict
 from apical.evaluate.summary import Summary, summarise
 from apical.evaluate.volumes import VolumeAgreement, VolumePair, pair_volumes, volume_agreements
-from apical.files import atomic_write, make_folder, refuse_existing
+from apical.files import atomic_write, csv_text, make_folder, refuse_existing
 from apical.study import Study
 
 Progress = Callable[[str], None]
@@ -104,8 +104,8 @@ class Evaluation:
         has_errors = any(p.error(quantity) is not None for p in self.volumes for quantity in p.predicted)
         figures = [DICE_PNG] + [BLAND_ALTMAN_PNG] * has_errors
         texts = {
-            FRAMES_CSV: tables.to_csv(tables.frame_rows(self.frames)),
-            PATIENTS_CSV: tables.to_csv(tables.volume_rows(self.volumes)),
+            FRAMES_CSV: csv_text(tables.frame_rows(self.frames)),
+            PATIENTS_CSV: csv_text(tables.volume_rows(self.volumes)),
             SUMMARY_JSON: json.dumps(self.as_dict(), indent=1, allow_nan=False) + "\n",
             REPORT: document.render(self, figures),
         }

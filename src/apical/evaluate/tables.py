@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -180,17 +179,6 @@ def comparison_rows(differences: Iterable[PairedDifference]) -> list[Row]:
         }
         for d in differences
     ]
-
-
-def to_csv(rows: Sequence[Row]) -> str:
-    """Return rows as CSV with a header; None is an empty cell. No rows, no text."""
-    if not rows:
-        return ""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def to_markdown(rows: Sequence[Row]) -> str:

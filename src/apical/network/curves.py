@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
 from apical.anatomy import Structure
-from apical.files import atomic_write, write_text
+from apical.files import atomic_write, csv_text, write_text
 
 
 def write_history(path: Path, history: list[dict[str, float]]) -> None:
     """Write one row per epoch."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, history[-1].keys(), restval="")
-    writer.writeheader()
-    writer.writerows(history)
-    write_text(path, text.getvalue(), overwrite=True)
+    write_text(path, csv_text(history), overwrite=True)
 
 
 def draw_curves(path: Path, history: list[dict[str, float]]) -> None:

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable
-from pathlib import Path
-
-from apical.files import write_text
 from apical.measure.results import Finding, Measurements, VolumeDefinition
 
 TableRow = dict[str, str | float | None]
@@ -41,17 +35,6 @@ def measurement_rows(measurements: Measurements) -> list[TableRow]:
             row[name] = None if foreign else quantity.as_dict()["value"]
         rows.append(row)
     return rows
-
-
-def write_measurements(path: Path | str, results: Iterable[Measurements], *, overwrite: bool = False) -> None:
-    """Write the rows of several patients as one CSV file; same errors as `atomic_write`."""
-    rows = [row for measurements in results for row in measurement_rows(measurements)]
-    text = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    write_text(path, text.getvalue(), overwrite=overwrite)
 
 
 def _code(finding: Finding) -> str:
