@@ -1,0 +1,100 @@
+"""All DICOM objects of one analysed study: a segmentation per image or clip, an SR, and the report's PDF."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.misc import is_dicom
+
+from apical.anatomy import Phase
+from apical.measure.results import Measurements
+from apical.report.dicom_pdf import write_dicom_pdf
+from apical.report.dicom_seg import write_dicom_seg
+from apical.report.dicom_sr import MeasuredImage, write_dicom_sr
+from apical.study import Clip, Frame, Study
+
+SR, PDF = "measurements_sr.dcm", "report_pdf.dcm"
+
+
+def write_dicom_objects(
+    study: Study,
+    masks: Mapping[str, NDArray[np.uint8]],
+    measurements: Measurements,
+    folder: Path | str,
+    *,
+    model: str = "",
+    instants: Mapping[str, Mapping[Phase, int]] | None = None,
+    pdf: bytes | None = None,
+    stacked: bool = False,
+    created: datetime | None = None,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write `NAME_seg.dcm` for every DICOM image with a mask, the SR and the PDF; return their paths.
+
+    What did not come from DICOM has nothing to refer to, and is left out; without any DICOM source nothing
+    is written.
+
+    Parameters
+    ----------
+    masks
+        Labels 0-3 by frame or clip name, on the source's grid; a clip's has every frame.
+    model
+        Name of the model that made the masks; empty for an expert's.
+    instants
+        Zero-based frame of ED and ES by clip name, as measured.
+    pdf
+        Bytes of the report; no PDF object without them.
+    stacked
+        Whether segmentations of known spacing also get the geometry that 3D Slicer asks for.
+    created
+        As for `write_dicom_seg`.
+
+    Raises
+    ------
+    InputError
+        A source cannot be referred to, or is not on the grid of its mask.
+    OutputError
+        A file exists already, the folder cannot be written to, the sources are of several studies, or
+        highdicom, which writes the SR, is not installed.
+    """
+    folder = Path(folder)
+    written: list[Path] = []
+    measured: list[MeasuredImage] = []
+    sources: list[Path] = []
+    items: list[Frame | Clip] = [*study.frames, *study.clips]
+    for item in items:
+        if item.source is None or not is_dicom(item.source):
+            continue
+        sources.append(item.source)
+        if item.view is not None and (frames := _instants(item, instants or {})):
+            measured.append(MeasuredImage(item.source, item.view, frames))
+        mask = masks.get(item.name)
+        if mask is None or not mask.any():
+            continue
+        written.append(folder / f"{item.name}_seg.dcm")
+        write_dicom_seg(
+            written[-1],
+            mask,
+            item.source,
+            algorithm=model or None,
+            stacked_spacing_mm=item.grid.spacing_mm if stacked else None,
+            created=created,
+            overwrite=overwrite,
+        )
+    if measured:
+        written.append(folder / SR)
+        write_dicom_sr(written[-1], measurements, measured, model=model, created=created, overwrite=overwrite)
+    if pdf is not None and sources:
+        written.append(folder / PDF)
+        write_dicom_pdf(written[-1], pdf, sources, created=created, overwrite=overwrite)
+    return written
+
+
+def _instants(item: Frame | Clip, instants: Mapping[str, Mapping[Phase, int]]) -> Mapping[Phase, int]:
+    if isinstance(item, Clip):
+        return instants.get(item.name, {})
+    return {item.phase: 0} if item.phase is not None else {}

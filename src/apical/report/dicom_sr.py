@@ -1,0 +1,269 @@
+"""Measurements as a DICOM Comprehensive SR, template TID 1500 (Measurement Report), by highdicom.
+
+One measurement group per definition of the volumes, `ase` and `camus`, since the two give different
+ejection fractions on the same contours; one more for everything else. What could not be measured is no
+measurement: it stands among the qualitative evaluations, as text with its reason.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydicom.dataset import Dataset
+
+from apical import __version__
+from apical.anatomy import Phase, View
+from apical.errors import OutputError
+from apical.measure.results import Measurements, Volumes
+from apical.report import dicom_codes as codes
+from apical.report.dicom_codes import Code, Coding
+from apical.report.dicom_object import (
+    MANUFACTURER,
+    PATIENT_AND_STUDY,
+    ObjectKind,
+    derived_uid,
+    new_object,
+    read_header,
+    save,
+)
+
+_KIND = ObjectKind("1.2.840.10008.5.1.4.1.1.88.33", "SR", 9002, "apical: measurements")
+_INSTALL = "DICOM SR needs highdicom: install it with `pip install 'apical[clinic]'`"
+
+
+@dataclass(frozen=True)
+class MeasuredImage:
+    """A DICOM image that was measured: its file or header, its view, and the zero-based frame of each instant.
+
+    A single-frame image has the one instant that it shows, at frame 0.
+    """
+
+    source: Path | str | Dataset
+    view: View
+    frames: Mapping[Phase, int]
+
+    def header(self) -> Dataset:
+        """Return the tags of the image."""
+        return self.source if isinstance(self.source, Dataset) else read_header(self.source)
+
+
+def write_dicom_sr(
+    path: Path | str,
+    measurements: Measurements,
+    images: Sequence[MeasuredImage],
+    *,
+    model: str = "",
+    created: datetime | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write the measurements of one study as a DICOM SR (TID 1500), unverified and preliminary.
+
+    Parameters
+    ----------
+    path
+        File to write, usually `.dcm`.
+    measurements
+        What was measured; absent numbers are written as text with their reason.
+    images
+        The images that it was measured on, of one study; at least one.
+    model
+        Name of the model that made the masks.
+    created
+        Date and time of the content; by default the source's, so that the same input gives the same file.
+
+    Raises
+    ------
+    InputError
+        A source cannot be referred to.
+    OutputError
+        highdicom is not installed, no image was given or they are of several studies, a file exists already,
+        or the folder cannot be written to.
+    """
+    try:
+        import highdicom as hd
+    except ImportError as error:
+        raise OutputError(f"{path}: {_INSTALL}") from error
+    headers = [image.header() for image in images]
+    if len({h.StudyInstanceUID for h in headers}) != 1:
+        raise OutputError(f"{path}: an SR reports on the images of one study; give one or more images of one")
+    instants = [(h.SOPInstanceUID, i.view, sorted(i.frames.items())) for h, i in zip(headers, images, strict=True)]
+    content = json.dumps([measurements.as_dict(), model, instants], sort_keys=True).encode()
+    # The patient, study and UIDs of all our objects; highdicom then adds the document to them.
+    base = new_object(headers[0], _KIND, content, created)
+    report = _Report(hd, base.SOPInstanceUID, list(zip(headers, images, strict=True)), model)
+    document = _document(hd, base, [_evidence(base, header) for header in headers], report.content(measurements))
+    save(path, document, overwrite=overwrite)
+
+
+def _document(hd: Any, base: Dataset, evidence: Sequence[Dataset], content: Any) -> Dataset:
+    # highdicom warns with the patient's name in its words where that has but one part.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        document: Dataset = hd.sr.ComprehensiveSR(
+            evidence=evidence,
+            content=content,
+            series_instance_uid=base.SeriesInstanceUID,
+            series_number=base.SeriesNumber,
+            series_description=base.SeriesDescription,
+            sop_instance_uid=base.SOPInstanceUID,
+            instance_number=1,
+            manufacturer=MANUFACTURER,
+            manufacturer_model_name=base.ManufacturerModelName,
+            device_serial_number=base.DeviceSerialNumber,
+            software_versions=base.SoftwareVersions,
+            is_complete=True,
+            specific_character_set=base.SpecificCharacterSet,
+            content_date=base.ContentDate,
+            content_time=base.ContentTime,
+        )
+    # It also dates everything by the clock.
+    document.InstanceCreationDate, document.InstanceCreationTime = base.ContentDate, base.ContentTime
+    for equipment in document.get("ContributingEquipmentSequence", ()):
+        equipment.ContributionDateTime = f"{base.ContentDate}{base.ContentTime}"
+    document.CodingSchemeIdentificationSequence = [_private_scheme()]
+    return document
+
+
+class _Report:
+    """Builds the content tree; knows the images and how highdicom wants things said."""
+
+    def __init__(self, hd: Any, uid: str, images: Sequence[tuple[Dataset, MeasuredImage]], model: str) -> None:
+        self._hd, self._uid, self._images, self._model = hd, uid, images, model
+
+    def content(self, measurements: Measurements) -> Any:
+        """Return the root of the content tree."""
+        sr = self._hd.sr
+        groups = [self._volumes(volumes) for volumes in measurements.volumes.values()]
+        groups.append(self._others(measurements))
+        device = sr.DeviceObserverIdentifyingAttributes(
+            uid=derived_uid("apical", __version__),
+            name="apical",
+            manufacturer_name=MANUFACTURER,
+            model_name=f"apical {__version__}",
+        )
+        observer = sr.ObserverContext(_code(("121007", "DCM", "Device")), device)
+        report = sr.MeasurementReport(
+            observation_context=sr.ObservationContext(observer_device_context=observer),
+            procedure_reported=_code(codes.TRANSTHORACIC_ECHO),
+            imaging_measurements=[g for g in groups if g is not None] or [self._group("none", "nothing", [])],
+        )
+        evaluations = sr.ContainerContentItem(
+            name=_code(codes.QUALITATIVE_EVALUATIONS), relationship_type=sr.RelationshipTypeValues.CONTAINS
+        )
+        evaluations.ContentSequence = sr.ContentSequence(
+            [
+                sr.TextContentItem(_code(name), text, relationship_type=sr.RelationshipTypeValues.CONTAINS)
+                for name, text in _texts(measurements)
+            ]
+        )
+        report[0].ContentSequence.append(evaluations)
+        return report
+
+    def _volumes(self, volumes: Volumes) -> Any:
+        measured = [
+            self._measurement(value, unit, coding, volumes.method)
+            for _, value, unit, coding in codes.volume_codings(volumes)
+            if value is not None
+        ]
+        return self._group(volumes.definition, f"definition {volumes.definition}: {volumes.method}", measured)
+
+    def _others(self, measurements: Measurements) -> Any:
+        measured = []
+        for name, quantity in measurements.quantities.items():
+            coding = codes.quantity_coding(name, quantity)
+            if quantity.value is not None and coding is not None:
+                measured.append(self._measurement(quantity.value, quantity.unit, coding, quantity.method))
+        return self._group("other", "geometry of the contours", measured)
+
+    def _group(self, name: str, parameters: str, measured: list[Any]) -> Any:
+        sr = self._hd.sr
+        if not measured and name != "none":
+            return None
+        return sr.MeasurementsAndQualitativeEvaluations(
+            tracking_identifier=sr.TrackingIdentifier(uid=derived_uid(self._uid, name), identifier=f"apical {name}"),
+            finding_sites=[sr.FindingSite(_code(codes.LEFT_VENTRICLE))],
+            algorithm_id=self._algorithm(parameters),
+            measurements=measured,
+            source_images=[self._reference(sr.SourceImageForMeasurementGroup, i, tuple(Phase)) for i in self._images],
+        )
+
+    def _measurement(self, value: float, unit: str, coding: Coding, method: str) -> Any:
+        sr = self._hd.sr
+        used = [(h, i) for h, i in self._images if any(p in i.frames for p in coding.phases)]
+        return sr.Measurement(
+            name=_code(coding.name),
+            value=round(value, 3),
+            unit=_code(codes.UNITS[unit]),
+            algorithm_id=self._algorithm(method) if method else None,
+            finding_sites=[sr.FindingSite(_code(coding.site))] if coding.site else None,
+            method=_code(coding.method) if coding.method else None,
+            referenced_images=[self._reference(sr.SourceImageForMeasurement, i, coding.phases) for i in used] or None,
+        )
+
+    def _algorithm(self, parameters: str) -> Any:
+        name = f"apical, {self._model}" if self._model else "apical"
+        return self._hd.sr.AlgorithmIdentification(name=name, version=__version__, parameters=[parameters])
+
+    @staticmethod
+    def _reference(kind: Any, image: tuple[Dataset, MeasuredImage], phases: Iterable[Phase]) -> Any:
+        header, measured = image
+        frames = sorted({measured.frames[p] + 1 for p in phases if p in measured.frames})
+        multi_frame = "NumberOfFrames" in header
+        return kind(header.SOPClassUID, header.SOPInstanceUID, frames if multi_frame and frames else None)
+
+
+def _texts(measurements: Measurements) -> list[tuple[Code, str]]:
+    """Return status, findings and the reason of every absent number, as plain sentences."""
+    texts = []
+    for volumes in measurements.volumes.values():
+        line = f"Volumes, definition {volumes.definition}: {volumes.status}; {volumes.method}."
+        if volumes.ef_reference is not None:
+            line += f" EF {volumes.ef_reference.grade}, reference range {volumes.ef_reference.range}."
+        if volumes.absent_because:
+            line += f" Absent: {volumes.absent_because}"
+        texts.append((codes.COMMENT, line))
+    for finding in measurements.findings:
+        texts.append((codes.FINDING, f"{finding.severity.capitalize()}: {finding.sentence}"))
+    for name, quantity in measurements.quantities.items():
+        if quantity.value is None:
+            texts.append((codes.COMMENT, f"{quantity.label}: not measured. {quantity.reason}"))
+        elif codes.quantity_coding(name, quantity) is None:
+            # No standard code fits it, and an invented one would tell a reader less than words.
+            number = f"{quantity.value:.4g} {quantity.unit}".strip()
+            texts.append((codes.COMMENT, f"{quantity.label}: {number}. {quantity.method}"))
+        if quantity.caution:
+            texts.append((codes.COMMENT, f"{quantity.label}, caution: {quantity.caution}"))
+    return texts
+
+
+def _code(code: Code) -> Any:
+    from highdicom.sr import CodedConcept
+
+    value, scheme, meaning = code
+    return CodedConcept(value, scheme, meaning)
+
+
+def _private_scheme() -> Dataset:
+    item = Dataset()
+    item.CodingSchemeDesignator = codes.PRIVATE_SCHEME
+    item.CodingSchemeName = "Measurement methods of apical"
+    item.CodingSchemeResponsibleOrganization = MANUFACTURER
+    return item
+
+
+def _evidence(base: Dataset, header: Dataset) -> Dataset:
+    """Return what highdicom needs of a source: its patient and study, completed, and its own UIDs."""
+    evidence = Dataset()
+    for keyword in PATIENT_AND_STUDY:
+        if keyword in base:
+            evidence[keyword] = base[keyword]
+    for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"):
+        evidence[keyword] = header[keyword]
+    evidence.Modality = "US"
+    return evidence

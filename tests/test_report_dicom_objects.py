@@ -1,0 +1,56 @@
+"""All objects of a study at once: which are written, and for what."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+
+from apical import measure
+from apical.anatomy import Phase, View
+from apical.report.dicom_objects import write_dicom_objects
+from apical.study import Clip, Grid, Study
+from dicom_checks import save, ultrasound_dataset
+from measure_hearts import examination, heart_masks
+
+pytest.importorskip("highdicom", reason="DICOM SR needs the optional extra `clinic`")
+
+
+def test_one_object_of_each_kind_for_a_clip_and_a_still(tmp_path: Path) -> None:
+    study, masks = examination(heart_masks(spacing_mm=(2.0, 2.0)), (2.0, 2.0))
+    result = measure(study, masks)
+    still, plain = study.frames[0], study.frames[1]
+    shape = still.grid.shape
+    still = replace(still, source=save(ultrasound_dataset(np.zeros(shape, np.uint8)), tmp_path / "still.dcm"))
+    plain = replace(plain, source=tmp_path / "plain.png")
+    plain.source.write_bytes(b"no DICOM")
+    images = np.zeros((3, *shape), np.uint8)
+    place = save(ultrasound_dataset(images, number=2), tmp_path / "loop.dcm")
+    clip = Clip("loop", images, Grid(shape, (2.0, 2.0)), view=View.A4C, source=place)
+    masks["loop"] = np.stack(list(masks.values())[:3])
+    all_of_it = Study(study.patient, (still, plain), (clip,))
+    written = write_dicom_objects(
+        all_of_it,
+        masks,
+        result,
+        tmp_path / "out",
+        model="unet",
+        instants={"loop": {Phase.ED: 0, Phase.ES: 2}},
+        pdf=b"%PDF-1.7",
+        stacked=True,
+    )
+    names = ["p_2CH_ED_seg.dcm", "loop_seg.dcm", "measurements_sr.dcm", "report_pdf.dcm"]
+    assert [p.name for p in written] == names
+    assert [pydicom.dcmread(p).Modality for p in written] == ["SEG", "SEG", "SR", "DOC"]
+    seg = pydicom.dcmread(written[1])
+    assert len(seg.PerFrameFunctionalGroupsSequence) == 9
+    assert "FrameOfReferenceUID" in seg
+
+
+def test_without_a_dicom_source_nothing_is_written(tmp_path: Path) -> None:
+    study, masks = examination(heart_masks(spacing_mm=(2.0, 2.0)), (2.0, 2.0))
+    assert write_dicom_objects(study, masks, measure(study, masks), tmp_path / "out", pdf=b"%PDF-1.7") == []
+    assert not (tmp_path / "out").exists()
