@@ -367,3 +367,26 @@ def test_every_command_has_help(apical: Run, command: str):
     result = apical(command, "--help")
     assert result.code == ExitCode.OK
     assert "Usage" in result.out
+
+
+def test_a_real_clip_is_deidentified_by_key(apical: Run, tmp_path: Path):
+    from pydicom import dcmread
+    from pydicom.data import get_testdata_file
+
+    source = Path(str(get_testdata_file("examples_ybr_color.dcm", download=False)))
+    key = tmp_path / "key"
+    key.write_bytes(b"a secret of sixteen bytes or more")
+    result = apical("deidentify", source, "-o", tmp_path / "out", "--key", key, "--json")
+    assert result.code == ExitCode.OK
+    (copy,) = json.loads(result.out)["written"]
+    assert dcmread(copy).PatientID != dcmread(source).PatientID
+    assert apical("deidentify", source, "-o", tmp_path / "out", "--key", key).code == ExitCode.OUTPUT
+    assert apical("deidentify", source, "-o", tmp_path / "b", "--key", tmp_path / "gone").code == ExitCode.INPUT
+
+
+def test_a_store_becomes_an_nnunet_dataset(apical: Run, phantoms: Path, tmp_path: Path):
+    assert apical("prepare", phantoms, "-o", tmp_path / "s.h5").code == 0
+    result = apical("nnunet", tmp_path / "s.h5", "-o", tmp_path / "Dataset101_PHANTOM", "--json")
+    assert result.code == ExitCode.OK
+    assert json.loads(result.out)["cases"] == 8
+    assert (tmp_path / "Dataset101_PHANTOM" / "dataset.json").is_file()

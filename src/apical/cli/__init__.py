@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from apical import __version__
-from apical.cli import analyse, data, demo, judge, learn
+from apical.cli import analyse, clinic, data, demo, judge, learn
 from apical.errors import ApicalError, ExitCode, InterruptedRunError
 
 app = typer.Typer(
@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (*analyse.COMMANDS, *judge.COMMANDS, *demo.COMMANDS, *data.COMMANDS, *learn.COMMANDS):
+for _command in (*analyse.COMMANDS, *judge.COMMANDS, *clinic.COMMANDS, *demo.COMMANDS, *data.COMMANDS, *learn.COMMANDS):
     app.command()(_command)
 
 
