@@ -1,0 +1,218 @@
+"""From the masks of a study's clips to volumes of every beat, their median and their spread.
+
+Every good beat of each view gives end-diastolic and end-systolic frames, which `measure` measures as
+it does any others: there is no second geometry. With both views, beats are paired for biplane volumes. The
+clips were taken one after the other, so that no beat is seen twice; beats of similar length fill alike, and
+pairs are chosen to have the least total difference of length (in frames' stead the order decides, where
+times are unknown). What is reported is the median over the beats, with the beat of median EF to show for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apical.anatomy import Phase, View
+from apical.cycle.beats import BeatRule, find_cycle
+from apical.cycle.measured import ClipMeasurements, MeasuredBeat, ViewClip, summarise
+from apical.cycle.results import Beat, ClipReason, clip_finding
+from apical.cycle.stability import measure_stability
+from apical.errors import InputError
+from apical.measure.examination import measure
+from apical.measure.quality import status_of
+from apical.measure.results import Finding, Measurements, Severity, VolumeDefinition
+from apical.study import Clip, Frame, Study
+
+Masks = Mapping[str, NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class ClipRule:
+    """When beats and clips of one study give cause for caution."""
+
+    sure_view: float = 0.8
+    """Probability below which a recognised view is to be checked by a person."""
+    ef_spread_points: float = 10.0
+    length_ratio: float = 1.25
+    """Paired beats whose lengths differ by more are not the same heart rate."""
+    heart_rate_ratio: float = 1.2
+    """Between the rate in the file and the one on the curve."""
+    jitter_percent: float = 4.0
+
+
+def measure_clips(
+    study: Study, masks: Masks, rule: ClipRule = ClipRule(), beat_rule: BeatRule = BeatRule()
+) -> ClipMeasurements:
+    """Measure every beat of a study's clips; volumes in mL, EF in percent.
+
+    Parameters
+    ----------
+    study
+        Its clips are measured; frames are left to `measure`. The view of a clip without one is what the model
+        recognised (`Segmentation.views`), which a finding says.
+    masks
+        Labels 0-3, (time, row, column), by clip name.
+
+    Returns
+    -------
+    ClipMeasurements. Without a usable beat its `measurements` are refused, with the reasons.
+
+    Raises
+    ------
+    InputError
+        When masks have another shape than their clip or values that are no label.
+    """
+    chosen, findings = _choose(study, masks, beat_rule)
+    found = list(findings)
+    for view, seen in chosen.items():
+        found += seen.cycle.seen_in(view, seen.clip.name)
+        found += _doubts(seen, rule)
+    single = {
+        view: tuple(_measured(study, {view: (seen, beat)}, masks) for beat in seen.cycle.good_beats)
+        for view, seen in chosen.items()
+    }
+    with_beats = [view for view in View if single.get(view)]
+    beats: tuple[MeasuredBeat, ...] = single[with_beats[0]] if with_beats else ()
+    if len(with_beats) == 2:
+        first, second = (chosen[view] for view in with_beats)
+        pairs, remarks = _pairs(first, second, rule)
+        found += remarks
+        beats = tuple(_measured(study, {first.view: (first, a), second.view: (second, b)}, masks) for a, b in pairs)
+    summaries = {d: summarise(d, [b.measurements.volumes[d] for b in beats]) for d in VolumeDefinition}
+    found += _spread(summaries[VolumeDefinition.ASE].ef_range_percent, len(beats), rule)
+    representative = _representative(beats)
+    plain = measure(Study(study.patient), {}) if representative is None else representative.measurements
+    return ClipMeasurements(_with_findings(plain, tuple(found)), beats, single, chosen, summaries, tuple(found))
+
+
+def _choose(study: Study, masks: Masks, rule: BeatRule) -> tuple[dict[View, ViewClip], list[Finding]]:
+    """Find the beats of every clip and choose one clip per view: most good beats, then most frames."""
+    findings: list[Finding] = []
+    candidates: dict[View, list[ViewClip]] = {}
+    recognised: Mapping[str, tuple[View, float]] = getattr(masks, "views", {})
+    for clip in study.clips:
+        view, probability = clip.view, None
+        if clip.name not in masks:
+            sentence = f"{clip.name}: no masks were given for this clip."
+            findings.append(clip_finding(ClipReason.CLIP_NOT_USED, sentence, Severity.NOTE, view))
+            continue
+        if view is None and clip.name in recognised:
+            view, probability = recognised[clip.name]
+        if view is None:
+            sentence = f"{clip.name}: the view is unknown; name it 2CH or 4CH to have the clip measured."
+            findings.append(clip_finding(ClipReason.VIEW_UNKNOWN, sentence, Severity.CAUTION))
+            continue
+        pixels = _checked(clip, masks[clip.name], study.patient.id)
+        cycle = find_cycle(pixels, clip.frame_times_ms, clip.grid.spacing_mm, rule)
+        seen = ViewClip(clip, view, probability, cycle, measure_stability(pixels))
+        candidates.setdefault(view, []).append(seen)
+    chosen = {}
+    for view in View:
+        ranked = sorted(candidates.get(view, ()), key=_worth, reverse=True)
+        if ranked:
+            chosen[view] = ranked[0]
+        for other in ranked[1:]:
+            sentence = f"{view}, {other.clip.name}: not used; {ranked[0].clip.name} shows more beats or is longer."
+            findings.append(clip_finding(ClipReason.CLIP_NOT_USED, sentence, Severity.NOTE, view))
+    return chosen, findings
+
+
+def _worth(seen: ViewClip) -> tuple[int, int, int]:
+    good = seen.cycle.good_beats
+    return sum(b.complete for b in good), len(good), len(seen.clip.images)
+
+
+def _checked(clip: Clip, masks: NDArray[np.uint8], patient: str) -> NDArray[np.uint8]:
+    if masks.shape != clip.images.shape[:3]:
+        raise InputError(
+            f"{patient}, {clip.name}: the masks are {' x '.join(map(str, masks.shape))}, the clip "
+            f"{' x '.join(map(str, clip.images.shape))}; give one mask per frame, on the clip's own grid"
+        )
+    return masks
+
+
+def _doubts(seen: ViewClip, rule: ClipRule) -> list[Finding]:
+    """Say what about a chosen clip, beside its beats, a person should know."""
+    found = []
+    where = f"{seen.view}, {seen.clip.name}"
+    if seen.view_probability is not None:
+        severity = Severity.NOTE if seen.view_probability >= rule.sure_view else Severity.CAUTION
+        sentence = f"{where}: the view was recognised by the model ({100 * seen.view_probability:.0f} %)."
+        found.append(clip_finding(ClipReason.VIEW_RECOGNISED, sentence, severity, seen.view))
+    stated, measured = seen.clip.heart_rate_bpm, seen.cycle.heart_rate_bpm
+    if stated and measured and not 1 / rule.heart_rate_ratio <= stated / measured <= rule.heart_rate_ratio:
+        sentence = f"{where}: the file says {stated:.0f} beats/min, the curve {measured:.0f}; one of them is wrong."
+        found.append(clip_finding(ClipReason.HEART_RATES_DIFFER, sentence, Severity.CAUTION, seen.view))
+    jitter = seen.stability.area_jitter_percent
+    if jitter is not None and jitter > rule.jitter_percent:
+        sentence = f"{where}: the cavity's area flickers by {jitter:.1f} % from frame to frame."
+        found.append(clip_finding(ClipReason.MASKS_UNSTABLE, sentence, Severity.CAUTION, seen.view))
+    return found
+
+
+def _measured(study: Study, seen: Mapping[View, tuple[ViewClip, Beat]], masks: Masks) -> MeasuredBeat:
+    """Measure the frames of one beat of a view, or of one beat in each."""
+    frames, frame_masks, clips = [], {}, []
+    for view, (source, beat) in seen.items():
+        clip = source.clip
+        for phase, index in ((Phase.ED, beat.ed_index), (Phase.ES, beat.es_index)):
+            # Counted from 0 and padded, as files of single frames are.
+            frame = Frame(f"{clip.name}_{index:04d}", clip.images[index], clip.grid, view, phase, source=clip.source)
+            frames.append(frame)
+            frame_masks[frame.name] = masks[clip.name][index]
+        length = beat.duration_ms
+        clips.append(replace(clip, heart_rate_bpm=60_000 / length if length else clip.heart_rate_bpm))
+    part = Study(study.patient, tuple(frames), tuple(clips))
+    return MeasuredBeat({view: beat for view, (_, beat) in seen.items()}, part, measure(part, frame_masks))
+
+
+def _pairs(first: ViewClip, second: ViewClip, rule: ClipRule) -> tuple[list[tuple[Beat, Beat]], list[Finding]]:
+    """Pair the good beats of two views so that their lengths differ least in all; equals go in order."""
+    from scipy.optimize import linear_sum_assignment
+
+    beats = first.cycle.good_beats, second.cycle.good_beats
+    log_lengths = [np.log([b.duration_ms or np.nan for b in some]) for some in beats]
+    apart = np.abs(log_lengths[0][:, None] - log_lengths[1][None])
+    # Unknown lengths decide nothing; then, and among equals, the order does.
+    order = np.abs(np.arange(len(beats[0]))[:, None] - np.arange(len(beats[1]))[None])
+    rows, columns = linear_sum_assignment(np.where(np.isnan(apart), 0.0, apart) + 1e-6 * order)
+    pairs = list(zip(rows.tolist(), columns.tolist(), strict=True))
+    alike = [(i, j) for i, j in pairs if not apart[i, j] > np.log(rule.length_ratio)]
+    findings = []
+    if not alike:
+        sentence = "The beats of the two views differ in length: volumes are taken from views at different heart rates."
+        findings.append(clip_finding(ClipReason.BEATS_DIFFER, sentence, Severity.CAUTION))
+    kept = alike or pairs
+    left = len(beats[0]) + len(beats[1]) - 2 * len(kept)
+    if left:
+        sentence = f"{left} beats have no beat of similar length in the other view and count in single plane only."
+        findings.append(clip_finding(ClipReason.BEATS_UNPAIRED, sentence, Severity.NOTE))
+    return [(beats[0][i], beats[1][j]) for i, j in kept], findings
+
+
+def _spread(ef_range: tuple[float, float] | None, n_beats: int, rule: ClipRule) -> list[Finding]:
+    if ef_range is None or ef_range[1] - ef_range[0] <= rule.ef_spread_points:
+        return []
+    sentence = f"The ejection fraction of {n_beats} beats ranges from {ef_range[0]:.0f} to {ef_range[1]:.0f} %."
+    return [clip_finding(ClipReason.BEATS_DIFFER, sentence, Severity.CAUTION)]
+
+
+def _representative(beats: tuple[MeasuredBeat, ...]) -> MeasuredBeat | None:
+    """Return the beat of median EF, the lower of the middle two; without any EF, the first."""
+    measured = [(ef, k) for k, b in enumerate(beats) if (ef := b.measurements.ef_percent) is not None]
+    if measured:
+        return beats[sorted(measured)[(len(measured) - 1) // 2][1]]
+    return beats[0] if beats else None
+
+
+def _with_findings(plain: Measurements, findings: tuple[Finding, ...]) -> Measurements:
+    """Add the clips' findings, and the caution that they ask for, to the measurements of one beat."""
+    volumes = {}
+    for definition, of_beat in plain.volumes.items():
+        all_findings = of_beat.findings + findings
+        status = status_of(all_findings, measured=of_beat.ef_percent is not None)
+        volumes[definition] = replace(of_beat, findings=all_findings, status=status)
+    return replace(plain, volumes=volumes, findings=plain.findings + findings)

@@ -1,0 +1,179 @@
+"""A clip for a person to judge: its curve with the beats that were found, and a film with the outlines.
+
+Only the ultrasound sector and what the masks cover are shown, as in every picture of a frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apical.cycle.measured import ViewClip
+from apical.cycle.results import Beat
+from apical.errors import OutputError
+from apical.files import atomic_write, refuse_existing
+from apical.report.clip_frames import ClipPainter
+from apical.report.pictures import OUTLINES, outlined_picture
+from apical.report.video import gif_frames, write_gif, write_mp4
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+UNTIMED_RATE_HZ = 25.0
+"""Pace of a film whose frame times are unknown; it says so."""
+
+FILM_SUFFIXES = (".mp4", ".gif")
+_MP4_HEIGHT_PX, _GIF_HEIGHT_PX = 480, 300
+_DPI = 120
+ED_COLOUR, ES_COLOUR = "#f0e442", "#cc79a7"
+
+
+def draw_clip(
+    seen: ViewClip,
+    masks: NDArray[np.uint8],
+    path: Path | str,
+    *,
+    volumes_ml: NDArray[np.float64] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Draw the curve over time with ED and ES of every beat, and both frames of the median beat, as a PNG.
+
+    Parameters
+    ----------
+    seen
+        Clip with its cycle, as `measure_clips` found it.
+    masks
+        (time, row, column), labels 0-3, on the clip's grid.
+    volumes_ml
+        (time,) from `cycle.frame_volumes_ml`; without them the curve is the cavity's area.
+
+    Raises
+    ------
+    OutputError
+        `path` exists and `overwrite` is false, or its folder cannot be written to.
+    """
+    from matplotlib.figure import Figure
+
+    from apical.report.content import printable
+    from apical.report.figures import DARK, LIGHT_TEXT, draw_legend, draw_picture, write_line
+
+    refuse_existing(path, overwrite=overwrite)
+    figure = Figure(figsize=(8.0, 6.4), facecolor=DARK)
+    title = f"{seen.view}, {seen.clip.name}"
+    write_line(figure, 0.02, 0.985, printable(title, 90), fontsize=11, weight="bold", color=LIGHT_TEXT, va="top")
+    _draw_curve(figure.add_axes((0.085, 0.63, 0.895, 0.29)), seen, volumes_ml)
+    beat = seen.cycle.representative
+    for k, (name, index) in enumerate(_instants(beat)):
+        left = 0.02 + 0.49 * k
+        picture = outlined_picture(seen.clip.images[index], seen.clip.grid, masks[index], f"{name}, frame {index + 1}")
+        draw_picture(figure.add_axes((left, 0.10, 0.47, 0.42)), picture)
+        text = f"{picture.title}: {picture.caption}" if picture.caption else picture.title
+        style: dict[str, Any] = {"fontsize": 8, "ha": "center", "va": "top", "color": LIGHT_TEXT}
+        write_line(figure, left + 0.235, 0.085, printable(text, 60), **style)
+    if beat is None:
+        write_line(figure, 0.5, 0.3, "No beat to show.", fontsize=10, ha="center", color=LIGHT_TEXT)
+    draw_legend(figure, OUTLINES, 0.03, x=0.5)
+    with atomic_write(path, overwrite=overwrite) as temporary:
+        figure.savefig(temporary, format="png", dpi=_DPI, metadata={"Software": None}, pil_kwargs={"compress_level": 3})
+
+
+def write_clip_film(
+    seen: ViewClip,
+    masks: NDArray[np.uint8],
+    path: Path | str,
+    *,
+    volumes_ml: NDArray[np.float64] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write the clip with outlines above its moving curve, as MP4 or GIF by the suffix of `path`.
+
+    The film runs in true time; where frame times are unknown at 25 frames/s, which it says.
+
+    Parameters
+    ----------
+    seen, masks, volumes_ml
+        As for `draw_clip`.
+
+    Raises
+    ------
+    OutputError
+        The suffix is neither, `path` exists and `overwrite` is false, or its folder cannot be written to.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in FILM_SUFFIXES:
+        raise OutputError(f"{path}: films are written as {' and '.join(FILM_SUFFIXES)}; choose one of them")
+    refuse_existing(path, overwrite=overwrite)
+    rate = frame_rate_hz(seen)
+    as_gif = suffix == ".gif"
+    painter = ClipPainter(seen, masks, volumes_ml, _GIF_HEIGHT_PX if as_gif else _MP4_HEIGHT_PX)
+    n = len(masks)
+    if as_gif:
+        chosen = gif_frames(n, rate)
+        # Only what is shown is painted; the pace then is that of the painted frames.
+        write_gif(path, [painter.paint(k) for k in chosen], rate * len(chosen) / n, overwrite=overwrite)
+    else:
+        write_mp4(path, _painted(painter, n), rate, overwrite=overwrite)
+
+
+def frame_rate_hz(seen: ViewClip) -> float:
+    """Return the clip's frame rate, `UNTIMED_RATE_HZ` where its times are unknown."""
+    times = seen.clip.frame_times_ms
+    return UNTIMED_RATE_HZ if times is None or len(times) < 2 else 1000.0 / float(np.median(np.diff(times)))
+
+
+def _painted(painter: ClipPainter, n: int) -> Iterator[NDArray[np.uint8]]:
+    return (painter.paint(k) for k in range(n))
+
+
+def _instants(beat: Beat | None) -> list[tuple[str, int]]:
+    return [] if beat is None else [("ED", beat.ed_index), ("ES", beat.es_index)]
+
+
+def _draw_curve(axes: Axes, seen: ViewClip, volumes_ml: NDArray[np.float64] | None) -> None:
+    from apical.report.figures import DARK, LIGHT_TEXT
+
+    cycle = seen.cycle
+    timed = cycle.frame_times_ms is not None
+    times = np.arange(cycle.area.size) + 1.0 if cycle.frame_times_ms is None else cycle.frame_times_ms / 1000.0
+    values = cycle.area if volumes_ml is None else volumes_ml
+    known = cycle.plausible & np.isfinite(values)
+    axes.plot(times[known], values[known], "o", markersize=2.0, color="#9aa0a6", label="each frame")
+    line = cycle.smoothed if volumes_ml is None else np.where(known, values, np.nan)
+    axes.plot(times, line, "-", linewidth=1.3, color="#56b4e9", label="smoothed" if volumes_ml is None else "volume")
+    height = np.where(np.isfinite(line), line, np.nanmean(line) if np.isfinite(line).any() else 0.0)
+    for k, beat in enumerate(cycle.beats):
+        _draw_beat(axes, beat, times, height, labelled=k == 0)
+    style: dict[str, Any] = {"color": LIGHT_TEXT, "fontsize": 8}
+    axes.set_xlabel("time in s" if timed else "frame (times unknown)", **style)
+    axes.set_ylabel("volume in mL, single plane" if volumes_ml is not None else f"cavity area in {cycle.unit}", **style)
+    axes.set_facecolor(DARK)
+    axes.tick_params(colors=LIGHT_TEXT, labelsize=7)
+    axes.margins(x=0.01, y=0.12)
+    for side in axes.spines.values():
+        side.set_color("#5f6368")
+    rate = "" if cycle.heart_rate_bpm is None else f", {cycle.heart_rate_bpm:.0f} beats/min"
+    good = sum(b.complete for b in cycle.good_beats)
+    counted = f"{good} of {len(cycle.beats)} beats count{rate}" if cycle.beats else "no beat found"
+    axes.set_title(counted, loc="right", **style)
+    axes.legend(loc="lower right", fontsize=6.5, ncols=4, facecolor=DARK, edgecolor=DARK, labelcolor=LIGHT_TEXT)
+
+
+def _draw_beat(axes: Axes, beat: Beat, times: NDArray[Any], height: NDArray[Any], *, labelled: bool) -> None:
+    marks = [("ED", beat.ed_index, "v", ED_COLOUR), ("ES", beat.es_index, "^", ES_COLOUR)]
+    for name, index, marker, colour in marks:
+        style: dict[str, Any] = {"color": colour, "alpha": 0.4 if beat.rejected else 1.0, "zorder": 3}
+        label = name if labelled else None
+        axes.plot(times[index], height[index], marker, markersize=7, label=label, **style)
+    if beat.next_ed_index is None:
+        return
+    # Drawn once more by the next beat, if there is one.
+    axes.plot(times[beat.next_ed_index], height[beat.next_ed_index], "v", markersize=4, color=ED_COLOUR, alpha=0.6)
+    if beat.rejected:
+        begin, end = times[beat.ed_index], times[beat.next_ed_index]
+        axes.axvspan(begin, end, color="#d55e00", alpha=0.18, linewidth=0)
+        style = {"fontsize": 7, "color": "#e9a178", "ha": "center", "va": "top"}
+        axes.text((begin + end) / 2, 0.97, "left out", transform=axes.get_xaxis_transform(), **style)
