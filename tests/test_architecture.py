@@ -75,9 +75,8 @@ def test_rooms_import_only_to_their_left():
         "models",
         "network",
         "repair",
-        "segment",
     ]
-    order += ["measure", "cycle", "evaluate", "report", "batch", "deidentify", "phantom", "cli"]
+    order += ["measure", "cycle", "segment", "evaluate", "report", "batch", "deidentify", "phantom", "cli"]
     for place, room in enumerate(order):
         for path in files(room) if (SOURCE / room).exists() or (SOURCE / f"{room}.py").exists() else []:
             for name in imports(path, top_level=True):

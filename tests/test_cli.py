@@ -390,3 +390,32 @@ def test_a_store_becomes_an_nnunet_dataset(apical: Run, phantoms: Path, tmp_path
     assert result.code == ExitCode.OK
     assert json.loads(result.out)["cases"] == 8
     assert (tmp_path / "Dataset101_PHANTOM" / "dataset.json").is_file()
+
+
+def test_a_real_clip_gives_beats_and_a_film_but_no_millilitres(apical: Run, tmp_path: Path):
+    pytest.importorskip("av", reason="films need `pip install apical[clinic]`")
+    pytest.importorskip("highdicom", reason="DICOM SR needs `pip install apical[clinic]`")
+    from pydicom.data import get_testdata_file
+
+    source = get_testdata_file("examples_ybr_color.dcm", download=False)
+    result = apical("measure", source, "-o", tmp_path / "out", "--film", "--dicom")
+    assert result.code == ExitCode.OK
+    with (tmp_path / "out" / "measurements.csv").open() as file:
+        row = next(csv.DictReader(file))
+    assert (row["edv_ml"], row["esv_ml"], row["status"]) == ("", "", "caution")
+    assert 30 < float(row["ef_percent"]) < 80
+    assert "spacing_unknown" in row["findings"]
+    written = {p.name for p in (tmp_path / "out" / "examples_ybr_color").iterdir()}
+    stem = "examples_ybr_color"
+    assert written >= {"report.html", "beats.csv", f"{stem}_curve.png", f"{stem}.mp4", f"{stem}.gif"}
+    assert written >= {f"{stem}_seg.dcm", "measurements_sr.dcm", "report_pdf.dcm"}
+
+
+def test_a_clips_masks_are_one_volume(apical: Run, tmp_path: Path):
+    from pydicom.data import get_testdata_file
+
+    source = get_testdata_file("examples_ybr_color.dcm", download=False)
+    assert apical("segment", source, "-o", tmp_path / "out").code == ExitCode.OK
+    mask = sitk.ReadImage(str(tmp_path / "out" / "examples_ybr_color" / "examples_ybr_color.mhd"))
+    assert mask.GetSize() == (320, 240, 30)
+    assert "ElementSpacing" not in (tmp_path / "out" / "examples_ybr_color" / "examples_ybr_color.mhd").read_text()

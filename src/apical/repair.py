@@ -95,11 +95,12 @@ def _whole_heart(mask: Mask) -> Mask:
     return np.where(_holes(mask > 0), np.uint8(Label.MYOCARDIUM), mask)
 
 
+# A stray piece of atrium or wall can part the cavity in two: only when it is gone is it plain what else is stray.
 _STEPS = (
-    ("second cavity removed", _one_cavity),
     ("second atrium removed", _one_atrium),
-    ("atrium beside the apex removed", _atrium_below),
     ("specks of myocardium removed", _no_specks_of_wall),
+    ("second cavity removed", _one_cavity),
+    ("atrium beside the apex removed", _atrium_below),
     ("hole in the cavity filled", _whole_cavity),
     ("hole in the heart filled", _whole_heart),
 )

@@ -73,7 +73,12 @@ class Segmenter:
         return self._runtime.name
 
     def segment(
-        self, study: Study, on_image: Callable[[int], None] = lambda images: None, *, repair: bool = True
+        self,
+        study: Study,
+        on_image: Callable[[int], None] = lambda images: None,
+        *,
+        repair: bool = True,
+        steady: bool = True,
     ) -> Segmentation:
         """Segment every frame and clip of a study.
 
@@ -83,6 +88,8 @@ class Segmenter:
             Called with the number of images just done, for a progress bar.
         repair
             Whether masks are made anatomically possible (`apical.repair`); what was changed is in the result.
+        steady
+            Whether the borders of a clip's masks are smoothed in time (`apical.cycle.stabilise`).
 
         Raises
         ------
@@ -112,6 +119,10 @@ class Segmenter:
                 masks[name], done = _repair(mask)
                 if done:
                     repairs[name] = done
+        if steady and study.clips:
+            from apical.cycle.stability import stabilise
+
+            masks |= {clip.name: stabilise(masks[clip.name], clip.frame_times_ms) for clip in study.clips}
         return Segmentation(masks, self.model.name, self.runtime, views, repairs)
 
     def _run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +26,7 @@ from apical.files import csv_text, write_text
 from apical.models import DEFAULT
 
 if TYPE_CHECKING:
+    from apical.measure import Measurements
     from apical.study import Segmentation, Study
 
 
@@ -111,30 +113,38 @@ def measure(
     weight: Annotated[float | None, typer.Option(min=1, max=400, help="Weight in kg, for indexed values.")] = None,
     patients: Patients = None,
     report: Annotated[bool, typer.Option(help="Write report.html, report.pdf and pictures per patient.")] = True,
+    film: Annotated[
+        bool, typer.Option("--film", help="Write clips with their outlines and curve as MP4 and GIF.")
+    ] = False,
+    dicom: Annotated[
+        bool, typer.Option("--dicom", help="Write DICOM SEG, SR and PDF of what came from DICOM.")
+    ] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Measure EDV, ESV, EF and the rest under both definitions, each with its status or the reason for its absence."""
+    """Measure EDV, ESV, EF and the rest under both definitions, each with its status or the reason for its absence.
+
+    Of clips, every complete beat is measured; the report shows the beat of median EF.
+    """
     from apical.batch import OutputFolder
-    from apical.measure import measure as measure_study
     from apical.report.tables import measurement_rows
 
+    for library in ("av",) * film + ("highdicom",) * dicom:
+        if find_spec(library) is None:
+            raise InputError(f"{library} is not installed, which --film or --dicom needs: `pip install apical[clinic]`")
     spacing_mm = parse_spacing(spacing)
     predict, source = _mask_source(masks, model, runtime)
     known = {k: v for k, v in (("sex", parse_sex(sex)), ("height_cm", height), ("weight_kg", weight)) if v is not None}
-    job = {"masks": source, "spacing_mm": spacing_mm, "report": report, "known": known}
+    extras = {"report": report, "film": film, "dicom": dicom}
+    job = {"masks": source, "spacing_mm": spacing_mm, "known": known, **extras}
     folder = OutputFolder(output, job, record="measurements.json", overwrite=overwrite)
     left_out, records = LeftOut(), []
     for study in _studies(inputs, left_out, spacing_mm, parse_patients(patients)):
         study = replace(study, patient=replace(study.patient, **known))  # type: ignore[arg-type]  # noqa: PLW2901
         record = folder.finished(study.patient.id)
         if record is None:
-            found = predict(study)
-            measured = measure_study(study, found)
-            if report:
-                from apical.report import write_report
-
-                write_report(study, found, measured, folder.study_folder(study.patient.id), overwrite=folder.overwrite)
+            place = folder.study_folder(study.patient.id)
+            measured = _measure_study(study, predict(study), place, **extras, overwrite=folder.overwrite)
             record = {"rows": measurement_rows(measured), **measured.as_dict()}
             folder.record(study.patient.id, record)
         records.append(record)
@@ -153,6 +163,33 @@ def measure(
         + (" and each patient's report.html" if report else "")
     )
     exit_partial(left_out)
+
+
+def _measure_study(
+    study: Study, masks: Segmentation, folder: Path, *, report: bool, film: bool, dicom: bool, overwrite: bool
+) -> Measurements:
+    """Measure the frames of ED and ES, or without any the beats of the clips, and write the report."""
+    if study.clips and not any(frame.phase for frame in study.frames):
+        from apical.cycle import measure_clips
+
+        beats = measure_clips(study, masks)
+        if report:
+            from apical.report.clip_report import write_clip_report
+
+            write_clip_report(study, masks, beats, folder, film=film, dicom=dicom, overwrite=overwrite)
+        return beats.measurements
+    from apical.measure import measure as measure_frames
+
+    measured = measure_frames(study, masks)
+    if report:
+        from apical.report import write_report
+
+        write_report(study, masks, measured, folder, overwrite=overwrite)
+    if dicom:
+        from apical.report.dicom_objects import write_dicom_objects
+
+        write_dicom_objects(study, masks, measured, folder, model=masks.model, overwrite=overwrite)
+    return measured
 
 
 def _studies(

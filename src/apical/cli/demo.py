@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,14 +31,16 @@ def demo(
         make_folder(phantom)
         shutil.copyfile(_real_clip(), clip)
     say("A real apical four-chamber clip. Its calibration tags do not fit its pixels, so it gets no millilitres:")
-    analyse.measure([clip], output / "clip", overwrite=overwrite)
+    analyse.measure([clip], output / "clip", film=find_spec("av") is not None, overwrite=overwrite)
     say("A synthetic patient in CAMUS's own files, whose volumes are known:")
     truth = _write_phantom(phantom, overwrite)
     analyse.segment([phantom / "patient0001"], output / "masks", overwrite=overwrite)
     analyse.measure([phantom / "patient0001"], output / "phantom", masks=str(output / "masks"), overwrite=overwrite)
     say(f"truth: EDV {truth.edv_ml:.1f} mL, ESV {truth.esv_ml:.1f} mL, EF {truth.ef_percent:.1f} %")
     say("\nLook at:")
-    for path in sorted(p for p in output.rglob("*") if p.suffix in (".html", ".png") and "input" not in p.parts):
+    for path in sorted(
+        p for p in output.rglob("*") if p.suffix in (".html", ".png", ".mp4") and "input" not in p.parts
+    ):
         say(f"  {path}")
 
 

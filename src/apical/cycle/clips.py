@@ -166,7 +166,7 @@ def _measured(study: Study, seen: Mapping[View, tuple[ViewClip, Beat]], masks: M
         length = beat.duration_ms
         clips.append(replace(clip, heart_rate_bpm=60_000 / length if length else clip.heart_rate_bpm))
     part = Study(study.patient, tuple(frames), tuple(clips))
-    return MeasuredBeat({view: beat for view, (_, beat) in seen.items()}, part, measure(part, frame_masks))
+    return MeasuredBeat({view: beat for view, (_, beat) in seen.items()}, part, frame_masks, measure(part, frame_masks))
 
 
 def _pairs(first: ViewClip, second: ViewClip, rule: ClipRule) -> tuple[list[tuple[Beat, Beat]], list[Finding]]:

@@ -12,7 +12,7 @@ from apical.anatomy import View
 from apical.cycle.results import Beat, Cycle
 from apical.cycle.stability import Stability
 from apical.measure.results import Finding, Measurements, VolumeDefinition, Volumes
-from apical.study import Clip, Study
+from apical.study import Clip, Mask, Study
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,11 +30,13 @@ class ViewClip:
 class MeasuredBeat:
     """One beat's measurements: of one view, or biplane of a beat in each.
 
-    `study` holds the end-diastolic and end-systolic frames that were measured, named after clip and frame.
+    `study` holds the end-diastolic and end-systolic frames that were measured, named after clip and frame,
+    `masks` their masks.
     """
 
     beats: Mapping[View, Beat]
     study: Study
+    masks: Mapping[str, Mask]
     measurements: Measurements
 
     def as_row(self) -> dict[str, Any]:

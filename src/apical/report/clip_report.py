@@ -1,0 +1,85 @@
+"""The report of a study made of clips: its median beat as any other study, and each clip's curve and film."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apical.anatomy import Phase
+from apical.cycle import frame_volumes_ml
+from apical.cycle.measured import ClipMeasurements
+from apical.files import csv_text, write_text
+from apical.report import PDF, write_report
+from apical.report.clip import FILM_SUFFIXES, draw_clip, write_clip_film
+from apical.report.dicom_objects import write_dicom_objects
+from apical.study import Segmentation, Study
+
+BEATS = "beats.csv"
+
+
+def write_clip_report(
+    study: Study,
+    masks: Mapping[str, NDArray[np.uint8]],
+    result: ClipMeasurements,
+    folder: Path,
+    *,
+    film: bool = True,
+    dicom: bool = False,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write the report of the median beat, beats.csv, a curve and films per clip, and DICOM objects; return paths.
+
+    Parameters
+    ----------
+    masks
+        Labels 0-3, (time, row, column), by clip name.
+    film
+        Whether to write `CLIP.mp4` and `CLIP.gif`, which take the longest.
+    dicom
+        Whether to write DICOM SEG, SR and the encapsulated PDF of clips that came from DICOM.
+
+    Raises
+    ------
+    OutputError
+        As `write_report`, `write_clip_film` and `write_dicom_objects`.
+    """
+    beat = result.representative
+    if beat is None:
+        shown, shown_masks = study, masks
+    else:
+        # Stills only: the clips have pictures of their own.
+        shown, shown_masks = replace(beat.study, clips=()), beat.masks
+    if isinstance(masks, Segmentation):
+        shown_masks = replace(masks, masks=shown_masks)
+    paths = write_report(shown, shown_masks, result.measurements, folder, overwrite=overwrite)
+    if result.beats:
+        paths.append(folder / BEATS)
+        write_text(paths[-1], csv_text([b.as_row() for b in result.beats]), overwrite=overwrite)
+    instants: dict[str, dict[Phase, int]] = {}
+    for view, seen in result.views.items():
+        clip = seen.clip
+        if beat is not None and view in beat.beats:
+            instants[clip.name] = {Phase.ED: beat.beats[view].ed_index, Phase.ES: beat.beats[view].es_index}
+        volumes_ml = frame_volumes_ml(clip, masks[clip.name], view) if clip.grid.spacing_mm else None
+        paths.append(folder / f"{clip.name}_curve.png")
+        draw_clip(seen, masks[clip.name], paths[-1], volumes_ml=volumes_ml, overwrite=overwrite)
+        for suffix in FILM_SUFFIXES if film else ():
+            paths.append(folder / f"{clip.name}{suffix}")
+            write_clip_film(seen, masks[clip.name], paths[-1], volumes_ml=volumes_ml, overwrite=overwrite)
+    if dicom:
+        viewed = tuple(replace(seen.clip, view=view) for view, seen in result.views.items())
+        paths += write_dicom_objects(
+            replace(study, clips=viewed),
+            masks,
+            result.measurements,
+            folder,
+            model=masks.model if isinstance(masks, Segmentation) else "",
+            instants=instants,
+            pdf=(folder / PDF).read_bytes(),
+            overwrite=overwrite,
+        )
+    return paths
