@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CAMUS ?= ../shared/camus
+ORACLE ?= ../shared/oracle/camus_definition_oracle.csv
 
 .PHONY: demo test test-all check bench camus clean
 
@@ -25,7 +26,7 @@ check: $(VENV)/ready
 bench: $(VENV)/ready
 	$(BIN)/python benchmarks/speed.py --camus $(CAMUS)
 	$(BIN)/python benchmarks/measure_speed.py
-	$(BIN)/python benchmarks/camus_parity.py
+	$(BIN)/python benchmarks/camus_parity.py $(ORACLE) $(CAMUS)
 
 # The whole chain on CAMUS: store, three models, their figures on unseen patients, the table in docs/.
 camus: $(VENV)/ready
