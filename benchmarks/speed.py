@@ -3,7 +3,8 @@
     python benchmarks/speed.py [--camus FOLDER]
 
 Each figure is a process from start to exit, the best of three (prepare: once), so that disk caches are
-warm and other work on the machine counts least. Memory is the process's peak; it starts at this program's own. Prints a Markdown table with the limits we hold ourselves to.
+warm and other work on the machine counts least. Memory is the process's peak; it starts at this program's own.
+Prints a Markdown table with the limits we hold ourselves to.
 """
 
 from __future__ import annotations
