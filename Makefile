@@ -11,8 +11,6 @@ demo: $(VENV)/ready
 	$(BIN)/apical demo -o demo --overwrite
 
 test: $(VENV)/ready
-	$(BIN)/ruff check .
-	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
 test-all: $(VENV)/ready
