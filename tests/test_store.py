@@ -15,6 +15,7 @@ import pytest
 
 from apical.anatomy import Phase, View
 from apical.errors import InputError, OutputError
+from apical.split import DEFAULT_SEED, split_by_seed
 from apical.store import Store, StoreWriter
 from apical.study import Frame, Grid, Patient, Study
 
@@ -80,6 +81,15 @@ def test_patients_that_share_an_image_are_grouped(tmp_path: Path):
     twin = study("patient0002", seed=0)
     with Store(write(tmp_path / "s.h5", study(), twin, study("patient0003", seed=3))) as store:
         assert sorted(store.groups()) == [("patient0001", "patient0002"), ("patient0003",)]
+
+
+def test_the_default_split_is_the_one_that_training_draws(tmp_path: Path):
+    with Store(write(tmp_path / "s.h5", *(study(f"patient{i:04d}", seed=i) for i in range(72)))) as store:
+        drawn = split_by_seed(store.groups(), DEFAULT_SEED)
+        assert {p for p, part in store.split.items() if part == "test"} == set(drawn.test)
+        assert {p for p, part in store.split.items() if part == "train"} == set(drawn.train)
+    with Store(write(tmp_path / "small.h5", study())) as store:
+        assert store.split == {}
 
 
 def test_an_existing_store_is_kept_unless_asked(tmp_path: Path):

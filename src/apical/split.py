@@ -15,6 +15,9 @@ import numpy as np
 
 from apical.errors import InputError
 
+DEFAULT_SEED = 0
+"""Seed of the split that a store writes down and training uses unless told otherwise."""
+
 
 @dataclass(frozen=True)
 class Split:

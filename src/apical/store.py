@@ -4,7 +4,7 @@ Layout, schema version 1 (attributes in brackets; lengths in mm; drawn in docs/s
 
     / [format = "apical store", schema_version, content_sha256, apical_version]
       patients/
-        patient0001/ [sex, age_years, height_cm, weight_kg, published_ef_percent, notes, camus_fold]
+        patient0001/ [sex, age_years, height_cm, weight_kg, published_ef_percent, notes, camus_fold, split]
           4CH/ [image_quality]
             ED/ [name, spacing_mm (row, column), origin_mm, direction]
               image  uint8 (row, column), native size
@@ -31,6 +31,7 @@ from apical import __version__
 from apical.anatomy import Phase, View
 from apical.errors import InputError
 from apical.files import atomic_write, make_folder, refuse_existing
+from apical.split import DEFAULT_SEED, split_by_seed
 from apical.study import Frame, Grid, Patient, Study
 
 SCHEMA_VERSION = 1
@@ -83,23 +84,15 @@ class Store:
         groups = self._file["patients"]
         return {p: int(groups[p].attrs["camus_fold"]) for p in groups if "camus_fold" in groups[p].attrs}
 
+    @property
+    def split(self) -> dict[str, str]:
+        """Part of the default split (train, validation or test) of each patient; empty in a store too small for one."""
+        groups = self._file["patients"]
+        return {p: str(groups[p].attrs["split"]) for p in groups if "split" in groups[p].attrs}
+
     def groups(self) -> list[tuple[str, ...]]:
         """Patients that share an identical image, and so must stay on one side of a split."""
-        owner: dict[str, str] = {}
-        parent = {p: p for p in self.patients}
-
-        def root(p: str) -> str:
-            while parent[p] != p:
-                p = parent[p]
-            return p
-
-        for patient in self.patients:
-            for digest in self._file["patients"][patient].attrs["image_sha256"]:
-                parent[root(patient)] = root(owner.setdefault(str(digest), patient))
-        members: dict[str, list[str]] = {}
-        for patient in self.patients:
-            members.setdefault(root(patient), []).append(patient)
-        return [tuple(m) for m in members.values()]
+        return _groups(self._file["patients"])
 
     def study(self, patient: str) -> Study:
         """Read one patient back, frames in the order 2CH ED, 2CH ES, 4CH ED, 4CH ES."""
@@ -131,6 +124,35 @@ class Store:
         """Read the named patients (all by default) one at a time."""
         for patient in self.patients if patients is None else patients:
             yield self.study(patient)
+
+
+def _groups(patients: Any) -> list[tuple[str, ...]]:
+    owner: dict[str, str] = {}
+    parent = {p: p for p in sorted(patients)}
+
+    def root(p: str) -> str:
+        while parent[p] != p:
+            p = parent[p]
+        return p
+
+    for patient in parent:
+        for digest in patients[patient].attrs["image_sha256"]:
+            parent[root(patient)] = root(owner.setdefault(str(digest), patient))
+    members: dict[str, list[str]] = {}
+    for patient in parent:
+        members.setdefault(root(patient), []).append(patient)
+    return [tuple(m) for m in members.values()]
+
+
+def _write_default_split(patients: Any) -> None:
+    """Write down the split that training uses unless told otherwise, for readers that know HDF5 alone."""
+    try:
+        split = split_by_seed(_groups(patients), DEFAULT_SEED)
+    except InputError:
+        return  # too few patients for one
+    for part in ("train", "validation", "test"):
+        for patient in getattr(split, part):
+            patients[patient].attrs["split"] = part
 
 
 def _optional_float(attrs: Mapping[str, Any], name: str) -> float | None:
@@ -215,6 +237,7 @@ class StoreWriter:
                 content.update(path.stem.encode())
                 content.update("".join(group[path.stem].attrs["content_sha256"]).encode())
             file.attrs["content_sha256"] = content.hexdigest()
+            _write_default_split(group)
         shutil.rmtree(self._parts, ignore_errors=True)
         return len(parts)
 

@@ -9,6 +9,7 @@ import typer
 
 from apical.cli.console import Json, Overwrite, print_json, progress_bar, say
 from apical.cli.options import parse_channels, parse_views
+from apical.split import DEFAULT_SEED
 
 if TYPE_CHECKING:
     from apical.network.checkpoint import Progress
@@ -21,7 +22,7 @@ def train(
     fold: Annotated[
         int | None, typer.Option(min=1, max=10, help="Split by this CAMUS fold instead of by seed.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of split and training.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of split and training.")] = DEFAULT_SEED,
     test: Annotated[int, typer.Option(min=0, help="Patients kept unseen (split by seed).")] = 50,
     validation: Annotated[int, typer.Option(min=0, help="Patients watched while training (split by seed).")] = 20,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs [default: 50].")] = None,
