@@ -22,8 +22,10 @@ def read_study(path: Path | str) -> Study:
     Parameters
     ----------
     path
-        A folder in any layout of CAMUS (PNG, NIfTI, MHD), a folder of other pictures or DICOM
-        files, or one image file. Expert masks beside the images are read as `reference`.
+        A folder in any layout of CAMUS (PNG, NIfTI, MHD), a folder of other pictures, films or DICOM
+        files, a DICOMDIR, or one image or film file. Expert masks beside the images are read as
+        `reference`; eight or more numbered pictures (`frame_0001.png`, ...) are one clip, by the rule
+        at the head of `readers/sequence.py`.
 
     Raises
     ------

@@ -11,9 +11,10 @@ import numpy as np
 from apical.anatomy import Phase, View
 from apical.errors import InputError
 from apical.readers.camus import Info, TableEntry, find_table, read_info, table_key
-from apical.readers.names import is_patient_folder
+from apical.readers.names import is_patient_folder, parse_name
 from apical.readers.pixels import grey_image, label_mask
 from apical.readers.raster import image_suffix, read_raster
+from apical.readers.sequence import are_of_one_size, read_sequence
 from apical.readers.tree import ImageFile, OnError, StudyFiles
 from apical.study import Clip, Frame, Grid, Mask, Patient, Study
 
@@ -33,7 +34,7 @@ def assemble_study(files: StudyFiles, on_error: OnError) -> Study | None:
     clips: list[Clip] = []
     notes = [*files.notes, *notes]
     seen: set[str] = set()
-    for image in files.images:
+    for image in _split_unequal(files.images, notes):
         try:
             name = image.name.frame_name(label)
             if name in seen:
@@ -82,10 +83,20 @@ def _look_up(files: StudyFiles) -> tuple[TableEntry | None, list[str]]:
     return entry, [f"{table_key(files.folder)} is CAMUS {entry.patient_id} (patients.csv)"]
 
 
+def _split_unequal(images: tuple[ImageFile, ...], notes: list[str]) -> Iterator[ImageFile]:
+    """Take numbered pictures of different sizes for what they are: single pictures."""
+    for image in images:
+        if not image.pictures or are_of_one_size(image.pictures):
+            yield image
+            continue
+        notes.append(f"{image.path.name} to {image.pictures[-1].name}: of different sizes, read as single pictures")
+        yield from (ImageFile(path, parse_name(path)) for path in image.pictures)
+
+
 def _read_image(
     image: ImageFile, name: str, entry: TableEntry | None, infos: Mapping[View, Info]
 ) -> tuple[Frame | Clip, list[str]]:
-    raster = read_raster(image.path)
+    raster = read_sequence(image.pictures) if image.pictures else read_raster(image.path)
     pixels, grid = grey_image(image.path, raster), raster.grid
     notes = list(raster.notes)
     view = image.name.view
@@ -99,9 +110,11 @@ def _read_image(
         return frame, notes
     info = infos.get(view, Info()) if view else Info()
     marked, marked_notes = _marked(name, info, len(pixels))
-    times = np.arange(len(pixels), dtype=np.float64) * (1000.0 / info.frame_rate_hz) if info.frame_rate_hz else None
+    times = raster.frame_times_ms
+    if info.frame_rate_hz:
+        times = np.arange(len(pixels), dtype=np.float64) * (1000.0 / info.frame_rate_hz)
     clip = Clip(
-        name, pixels, grid, frame_times_ms=times, view=view, source=image.path, notes=tuple(marked_notes),
+        name, pixels, grid, frame_times_ms=times, view=view, source=image.path, notes=(*raster.notes, *marked_notes),
         reference=reference, marked=marked,
     )  # fmt: skip
     return clip, notes + marked_notes

@@ -15,7 +15,7 @@ from typing import Any
 from apical.errors import InputError
 from apical.readers.dicom_guard import check_structure
 from apical.readers.dicom_pixels import UnsuitableError, decode_grey, quiet
-from apical.readers.dicom_tags import find_region, frame_times, heart_rate, read_patient, view_of
+from apical.readers.dicom_tags import find_region, frame_times, heart_rate, read_patient, refuse_other_view, view_of
 from apical.readers.limits import check_size
 from apical.readers.names import parse_name
 from apical.readers.tree import OnError, StudyFiles, dicom_stem
@@ -69,13 +69,15 @@ def read_dicom(path: Path, name: str) -> tuple[Frame | Clip, list[str], Patient]
     """
     dataset = _load(path)
     rows, columns, n_frames = _stated_size(path, dataset)
+    refuse_other_view(dataset)
     region, spacing, notes = find_region(dataset, (rows, columns))
-    images = decode_grey(path, dataset, n_frames, region)
+    images, seen = decode_grey(path, dataset, n_frames, region)
     grid = Grid((rows, columns), spacing)
     parsed = parse_name(Path(f"{name}.dcm"))
     view = parsed.view or view_of(dataset)
     patient = read_patient(dataset, name)
-    notes = [f"{name}: {note}" for note in notes]
+    notes = [f"{name}: {note}" for note in (*notes, *seen)]
+    n_frames = len(images)
     if n_frames == _SINGLE_FRAME:
         return Frame(name, images[0], grid, view, parsed.phase, source=path, region=region), notes, patient
     times, time_note = frame_times(dataset, n_frames)
@@ -96,6 +98,7 @@ def _load(path: Path) -> Any:
             dataset = dcmread(path)
             modality = str(dataset.get("Modality", ""))
             has_pixels = "PixelData" in dataset
+            kind = _object_kind(dataset)
     except (InputError, OSError) as error:
         if isinstance(error, InputError):
             raise
@@ -103,12 +106,18 @@ def _load(path: Path) -> Any:
     except Exception as error:
         raise InputError(f"{path}: the DICOM file is damaged; copy it again") from error
     if modality != "US":
-        raise UnsuitableError(path, f"modality {modality or 'unstated'}, not ultrasound (US)")
+        raise UnsuitableError(path, f"modality {modality or 'unstated'}{kind}, not ultrasound (US)")
     if not has_pixels:
-        raise UnsuitableError(path, "it holds no image")
+        raise UnsuitableError(path, f"it holds no image{kind}")
     if not syntax:
         raise InputError(f"{path}: states no transfer syntax; export it again")
     return dataset
+
+
+def _object_kind(dataset: Any) -> str:
+    """Return the standard's name of the object, such as ' (Encapsulated PDF)', or nothing where it has none."""
+    kind = dataset.get("SOPClassUID")
+    return f" ({str(kind.name).removesuffix(' Storage')})" if kind and kind != kind.name else ""
 
 
 def _stated_size(path: Path, dataset: Any) -> tuple[int, int, int]:

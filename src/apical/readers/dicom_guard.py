@@ -106,6 +106,8 @@ def _walk(path: Path, handle: BinaryIO, *, implicit: bool, order: str) -> None:
         while opened and opened[-1].end is not None and position >= opened[-1].end:
             opened.pop()
         head = handle.read(8)
+        if len(head) < 8 and opened:
+            raise InputError(f"{path}: the DICOM file is cut short; copy it again")
         if len(head) < 8:
             return
         group, element = struct.unpack(f"{order}HH", head[:4])

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from apical.errors import InputError
 from apical.readers.dicom_guard import check_codestream_size
+from apical.readers.dicom_video import decode_video, is_video
 from apical.readers.pixels import is_colour_picture, luminance
 from apical.study import Region
 
@@ -20,6 +21,12 @@ _KINDS = (
     *("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB"),
     *("YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT"),
 )
+_ROOT = "1.2.840.10008.1.2.4."
+_READ_AS = {f"{_ROOT}201": f"{_ROOT}90", f"{_ROOT}202": f"{_ROOT}90", f"{_ROOT}203": f"{_ROOT}91"}
+"""High-throughput JPEG 2000: pydicom has no decoder of it, but Pillow's reads both kinds of JPEG 2000."""
+_PLUGINS = dict.fromkeys((f"{_ROOT}50", f"{_ROOT}51", *_READ_AS), "pillow")
+"""Where pydicom's own choice of decoder is not ours: for JPEG, Pillow is five times as fast as GDCM."""
+
 _COMPRESSED_SLACK = 2
 """No frame grows to more than this multiple of its decoded size, whatever its codec."""
 _SLACK_BYTES = 2**16
@@ -41,8 +48,10 @@ class UnsuitableError(InputError):
         self.reason = reason
 
 
-def decode_grey(path: Path, dataset: Any, n_frames: int, region: Region | None) -> NDArray[np.uint8]:
-    """Decode all frames to grey, uint8, (time, row, column).
+def decode_grey(
+    path: Path, dataset: Any, n_frames: int, region: Region | None
+) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """Decode all frames to grey, uint8, (time, row, column), and say what was noticed.
 
     The grey of colour-coded ultrasound is its luminance: Y where the file holds YBR.
 
@@ -54,28 +63,37 @@ def decode_grey(path: Path, dataset: Any, n_frames: int, region: Region | None) 
         A syntax or pixel kind that is not read, or frames that cannot be decoded.
     """
     from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.uid import UID
 
     rows, columns = int(dataset.Rows), int(dataset.Columns)
     syntax = dataset.file_meta.TransferSyntaxUID
+    colour = UnsuitableError(path, "colour Doppler or another colour picture, not grey-scale tissue")
+    if is_video(syntax):
+        return decode_video(path, dataset, n_frames, region, colour)
     if int(dataset.get("BitsAllocated") or 0) != 8:
         raise InputError(f"{path}: {dataset.get('BitsAllocated')} bits per pixel; 8-bit ultrasound is read")
     try:
-        decoder = get_decoder(syntax)
-    except NotImplementedError as error:
-        raise InputError(f"{path}: transfer syntax {syntax.name} is not read; export it as JPEG or raw") from error
+        decoder = get_decoder(UID(_READ_AS.get(syntax, syntax)))
+        readable = decoder.is_available
+    except NotImplementedError:
+        readable = False
+    if not readable:
+        raise InputError(f"{path}: transfer syntax {syntax.name} is not read; export it as JPEG or raw")
     _check_pixel_bytes(path, dataset, n_frames)
+    if not syntax.is_little_endian:
+        _swap_palettes(dataset)
     _silence_gdcm()
     grey = np.empty((n_frames, rows, columns), dtype=np.uint8)
     looked_at = {0, n_frames // 2}
     seen = 0
     try:
         with quiet():
-            for i, (pixels, properties) in enumerate(decoder.iter_array(dataset, raw=True)):
+            for i, (pixels, properties) in enumerate(_frames(decoder, dataset, n_frames)):
                 kind = str(properties["photometric_interpretation"])
                 if kind not in _KINDS:
                     raise InputError(f"{path}: photometric interpretation {kind} is not read; export it as RGB")
                 if i in looked_at and _is_colour(dataset, pixels, kind, region):
-                    raise UnsuitableError(path, "colour Doppler or another colour picture, not grey-scale tissue")
+                    raise colour
                 grey[i] = _to_grey(dataset, pixels, kind)
                 seen = i + 1
     except InputError:
@@ -84,7 +102,18 @@ def decode_grey(path: Path, dataset: Any, n_frames: int, region: Region | None) 
         raise InputError(f"{path}: frame {seen + 1} of {n_frames} cannot be decoded; copy the file again") from error
     if seen != n_frames:
         raise InputError(f"{path}: holds {seen} frames, the header says {n_frames}; copy the file again")
-    return grey
+    return grey, ()
+
+
+def _frames(decoder: Any, dataset: Any, n_frames: int) -> Iterator[tuple[NDArray[Any], dict[str, Any]]]:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if not syntax.is_compressed and dataset.PhotometricInterpretation == "YBR_FULL_422":
+        # pydicom's iterator takes the second frame and on for YBR_FULL, which is longer.
+        yield from (decoder.as_array(dataset, raw=True, index=i) for i in range(n_frames))
+        return
+    if syntax in _READ_AS:
+        dataset.file_meta.TransferSyntaxUID = decoder.UID  # a decoder refuses other syntaxes than its own
+    yield from decoder.iter_array(dataset, raw=True, decoding_plugin=_PLUGINS.get(syntax, ""))
 
 
 def _check_pixel_bytes(path: Path, dataset: Any, n_frames: int) -> None:
@@ -114,6 +143,14 @@ def _is_colour(dataset: Any, pixels: NDArray[Any], kind: str, region: Region | N
     if region is not None:
         rgb = rgb[region[0] : region[2], region[1] : region[3]]
     return is_colour_picture(rgb)
+
+
+def _swap_palettes(dataset: Any) -> None:
+    """Give palettes the byte order that pydicom takes them for; it keeps them as they lie in the file."""
+    for colour in ("Red", "Green", "Blue"):
+        keyword = f"{colour}PaletteColorLookupTableData"
+        if keyword in dataset:
+            setattr(dataset, keyword, np.frombuffer(dataset[keyword].value, dtype=np.uint16).byteswap().tobytes())
 
 
 def _to_rgb(dataset: Any, pixels: NDArray[Any], kind: str) -> NDArray[np.uint8]:

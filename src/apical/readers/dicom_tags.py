@@ -27,6 +27,9 @@ _VIEW_CODES = {
     "399214001": View.A4C,
     "G-A19C": View.A4C,
 }
+_OTHER_VIEW = re.compile(
+    r"parasternal|subcostal|suprasternal|transesophageal|short axis|apical long axis|(three|five|3|5)[- ]chamber", re.I
+)
 _VIEW_TEXTS = ("ViewName", "StageName", "SeriesDescription", "ProtocolName", "AcquisitionProtocolName", "ImageComments")
 _AGE = re.compile(r"^(\d{1,3})([YMWD])$")
 _PER_YEAR = {"Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}
@@ -41,6 +44,8 @@ def find_region(dataset: Any, shape: tuple[int, int]) -> tuple[Region | None, Sp
         The regions are all M-mode, spectral or colour Doppler.
     """
     regions = [_region(item) for item in dataset.get("SequenceOfUltrasoundRegions") or ()]
+    # A converter that knows a spacing and no more, such as GDCM, leaves a region that says not what it shows.
+    regions = [r for r in regions if r["format"] > 0]
     if not regions:
         return None, None, ["no calibrated region in the file, spacing unknown"]
     two_d = [r for r in regions if r["format"] == _TWO_DIMENSIONAL]
@@ -84,6 +89,20 @@ def heart_rate(dataset: Any) -> float | None:
     """Return beats per minute, or None; scanners write 0 where there was no ECG."""
     rate = _number(dataset, "HeartRate")
     return rate if rate is not None and _PLAUSIBLE_HEART_RATE[0] <= rate <= _PLAUSIBLE_HEART_RATE[1] else None
+
+
+def refuse_other_view(dataset: Any) -> None:
+    """Set aside what a view code names as another view; free text is not believed so far.
+
+    Raises
+    ------
+    UnsuitableError
+        The code means a view that is neither apical two- nor four-chamber.
+    """
+    for item in dataset.get("ViewCodeSequence") or ():
+        if named := _OTHER_VIEW.search(str(item.get("CodeMeaning", ""))):
+            reason = f"another view ({named[0].lower()}), not apical two- or four-chamber"
+            raise UnsuitableError(_source(dataset), reason)
 
 
 def view_of(dataset: Any) -> View | None:

@@ -15,6 +15,9 @@ MAX_FRAME_PIXELS = 2**25
 MAX_CLIP_PIXELS = 2**29
 """Pixels of all frames of a clip together: half a GiB of grey values, some 1,700 frames of 640 x 480."""
 
+MAX_CLIP_FRAMES = 20_000
+"""Frames of a clip: five minutes at 60 a second. Tiny frames would pass the limit on pixels in millions."""
+
 
 def check_size(path: Path, rows: int, columns: int, frames: int = 1) -> None:
     """Refuse a size that no echocardiogram has.
@@ -26,9 +29,10 @@ def check_size(path: Path, rows: int, columns: int, frames: int = 1) -> None:
     """
     if min(rows, columns, frames) < 1:
         raise InputError(f"{path}: the header states an empty image ({rows} x {columns} x {frames} frames)")
-    if max(rows, columns) > MAX_SIDE or rows * columns > MAX_FRAME_PIXELS or rows * columns * frames > MAX_CLIP_PIXELS:
+    too_large = max(rows, columns) > MAX_SIDE or rows * columns > MAX_FRAME_PIXELS
+    if too_large or frames > MAX_CLIP_FRAMES or rows * columns * frames > MAX_CLIP_PIXELS:
         size = f"{rows} x {columns} pixels" + (f" x {frames} frames" if frames > 1 else "")
         raise InputError(
             f"{path}: {size} is larger than is read (side {MAX_SIDE}, {MAX_FRAME_PIXELS} pixels a frame, "
-            f"{MAX_CLIP_PIXELS} in a clip); crop or resize it"
+            f"{MAX_CLIP_PIXELS} in a clip of at most {MAX_CLIP_FRAMES} frames); crop, resize or cut it"
         )

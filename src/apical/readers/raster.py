@@ -20,16 +20,19 @@ class Raster:
     """Decoded pixels as they lie in the file.
 
     `pixels` is (row, column), (row, column, channel) or, where `is_clip`, (time, row, column).
+    `frame_times_ms`, (time,), is what a film states.
     """
 
     pixels: NDArray[Any]
     grid: Grid
     is_clip: bool = False
     notes: tuple[str, ...] = ()
+    frame_times_ms: NDArray[np.float64] | None = None
 
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-SUFFIXES = (*PICTURE_SUFFIXES, ".mhd", ".mha", ".nii.gz", ".nii")
+VIDEO_SUFFIXES = (".avi", ".mp4", ".m4v", ".mov", ".mkv", ".gif")
+SUFFIXES = (*PICTURE_SUFFIXES, ".mhd", ".mha", ".nii.gz", ".nii", *VIDEO_SUFFIXES)
 
 
 def image_suffix(path: Path) -> str | None:
@@ -39,7 +42,7 @@ def image_suffix(path: Path) -> str | None:
 
 
 def read_raster(path: Path) -> Raster:
-    """Read one picture, MetaImage or NIfTI file.
+    """Read one picture, MetaImage, NIfTI or film file.
 
     Raises
     ------
@@ -62,6 +65,10 @@ def _reader(suffix: str) -> Callable[[Path], Raster]:
         from apical.readers.picture import read_picture
 
         return read_picture
+    if suffix in VIDEO_SUFFIXES:
+        from apical.readers.video import read_video
+
+        return read_video
     if suffix in (".mhd", ".mha"):
         from apical.readers.metaimage import read_metaimage
 

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from apical.errors import InputError
+from apical.readers.dicomdir import files_in_dicomdir, is_dicomdir
 from apical.readers.names import FileName, is_patient_folder, parse_name
 from apical.readers.raster import image_suffix
+from apical.readers.sequence import find_sequences
 
 OnError = Callable[[Path, InputError], None]
 """Told of each file that cannot be used; where it returns, the rest goes on."""
 
-FORMATS = "PNG, JPEG, BMP, TIFF, MetaImage, NIfTI, DICOM"
+FORMATS = "PNG, JPEG, BMP, TIFF, MetaImage, NIfTI, DICOM, AVI, MP4, MOV, MKV, GIF"
 
 _INFO = re.compile(r"^Info_(2CH|4CH)\.cfg$", re.IGNORECASE)
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
@@ -25,11 +27,12 @@ _PREAMBLE_BYTES = 128
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image and, where there is one, its expert mask."""
+    """An image and, where there is one, its expert mask; or the numbered `pictures` of a clip, `path` the first."""
 
     path: Path
     name: FileName
     mask: Path | None = None
+    pictures: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ def find_studies(path: Path) -> list[StudyFiles]:
         Nothing there, no echocardiogram in it, or one patient found twice.
     """
     try:
+        if path.is_file() and is_dicomdir(path):
+            return _by_study(files_in_dicomdir(path))
         if path.is_file():
             return [_single(path)]
         if not path.is_dir():
@@ -64,11 +69,9 @@ def find_studies(path: Path) -> list[StudyFiles]:
         for folder in _folders(path):
             files = _files(folder, path)
             found += _studies_in(folder, files)
-            dicoms += [p for p in files if not image_suffix(p) and p.name.upper() != "DICOMDIR" and is_dicom(p)]
+            dicoms += [p for p in files if not image_suffix(p) and not is_dicomdir(p) and is_dicom(p)]
         if dicoms:
-            from apical.readers.dicom_groups import group_by_study
-
-            found += group_by_study(dicoms)
+            found += _by_study(dicoms)
             found.sort(key=lambda files: (files.folder, files.label))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
@@ -91,6 +94,12 @@ def is_dicom(path: Path) -> bool:
 def dicom_stem(path: Path) -> str:
     """Return the name of a DICOM file without suffix; the dots of a UID are no suffix."""
     return path.name if path.suffix[1:].isdigit() else path.stem
+
+
+def _by_study(dicoms: list[Path]) -> list[StudyFiles]:
+    from apical.readers.dicom_groups import group_by_study
+
+    return group_by_study(dicoms)
 
 
 def _single(path: Path) -> StudyFiles:
@@ -148,14 +157,17 @@ def _studies_in(folder: Path, files: list[Path]) -> list[StudyFiles]:
             by_label.setdefault(_label(folder, parse_name(path)) or default, []).append(path)
     studies = []
     for label, paths in sorted(by_label.items()):
-        images, notes = _pair(paths)
+        images, notes = _pair(paths, as_clips=True)
         if images:
             studies.append(StudyFiles(folder, label, images, infos=infos, notes=notes))
     return studies
 
 
-def _pair(paths: list[Path]) -> tuple[tuple[ImageFile, ...], tuple[str, ...]]:
-    """Join images and their masks by name; a CAMUS folder's other pictures are left out and noted."""
+def _pair(paths: list[Path], *, as_clips: bool = False) -> tuple[tuple[ImageFile, ...], tuple[str, ...]]:
+    """Join images and their masks by name, and numbered pictures to clips.
+
+    A CAMUS folder's other pictures are left out and noted.
+    """
     named = [(path, parse_name(path)) for path in paths]
     masks: dict[str, Path] = {name.stem: path for path, name in named if name.is_mask}
     images = [(path, name) for path, name in named if not name.is_mask]
@@ -165,4 +177,11 @@ def _pair(paths: list[Path]) -> tuple[tuple[ImageFile, ...], tuple[str, ...]]:
         images = [(path, name) for path, name in images if name.camus]
     stems = {name.stem for _, name in images}
     notes += [f"{path.name}: left out, a mask without its image" for stem, path in masks.items() if stem not in stems]
-    return tuple(ImageFile(path, name, masks.get(name.stem)) for path, name in images), tuple(notes)
+    clips: list[ImageFile] = []
+    if as_clips:
+        sequences, sequence_notes = find_sequences(images, masks)
+        notes += sequence_notes
+        clips = [ImageFile(pictures[0], name, pictures=pictures) for name, pictures in sequences]
+        taken = {path for clip in clips for path in clip.pictures}
+        images = [(path, name) for path, name in images if path not in taken]
+    return (*(ImageFile(path, name, masks.get(name.stem)) for path, name in images), *clips), tuple(notes)
