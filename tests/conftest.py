@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib
 import pytest
+
+from commands import Result, Run
 
 matplotlib.use("Agg")
 
@@ -24,3 +29,32 @@ def camus() -> Path:
 def shared(camus: Path) -> Path:
     """Folder beside the dataset with the volume oracle, the referee and a DICOM cine."""
     return camus.parent
+
+
+@pytest.fixture
+def apical(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """Run one command in this process, on the released model; whatever C libraries print is captured as well."""
+    from apical.cli import main
+
+    handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+
+    def run(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["apical", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        return Result(int(stopped.value.code or 0), *capfd.readouterr())
+
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two synthetic patients in CAMUS's own files."""
+    from apical.phantom import make_patient, write_camus_nifti
+
+    folder = tmp_path_factory.mktemp("phantoms")
+    for seed in (1, 2):
+        write_camus_nifti(folder, make_patient(seed, id=f"patient{seed:04d}"))
+    return folder
