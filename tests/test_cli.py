@@ -126,6 +126,7 @@ def test_an_interrupted_segmentation_goes_on(apical: Run, phantoms: Path, tmp_pa
     (out / ".apical-run.json").write_text(json.dumps(job))
     (out / "summary.json").unlink()
     (out / "patient0002" / "segmentation.json").unlink()
+    (out / "patient0002" / ".apical-unfinished").touch()
     kept = out / "patient0001" / "patient0001_4CH_ED.raw"
     stamp = kept.stat().st_mtime_ns
     assert apical(*command).code == 0
@@ -148,8 +149,25 @@ def test_a_mask_of_somebody_else_is_not_overwritten(apical: Run, phantoms: Path,
     mine = tmp_path / "out" / "patient0001" / "patient0001_4CH_ED.mhd"
     mine.parent.mkdir(parents=True)
     mine.write_text("precious")
-    assert apical("segment", phantoms / "patient0001", "-o", tmp_path / "out").code == ExitCode.OUTPUT
-    assert mine.read_text() == "precious"
+    for _ in range(2):  # the first refusal must not make the folder ours
+        assert apical("segment", phantoms / "patient0001", "-o", tmp_path / "out").code == ExitCode.OUTPUT
+        assert mine.read_text() == "precious"
+
+
+def test_a_table_of_somebody_else_is_not_overwritten(apical: Run, phantoms: Path, tmp_path: Path):
+    mine = tmp_path / "out" / "summary.csv"
+    mine.parent.mkdir()
+    mine.write_text("precious")
+    for _ in range(2):
+        assert apical("segment", phantoms / "patient0001", "-o", tmp_path / "out").code == ExitCode.OUTPUT
+        assert mine.read_text() == "precious"
+
+
+def test_a_run_that_found_nothing_leaves_no_run_behind(apical: Run, phantoms: Path, tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    assert apical("segment", tmp_path / "empty", "-o", tmp_path / "out").code == ExitCode.INPUT
+    command = ("segment", phantoms / "patient0001", "-o", tmp_path / "out", "--format", "png", "--no-overlay")
+    assert apical(*command).code == ExitCode.OK
 
 
 def test_a_wrong_option_is_a_usage_error(apical: Run):

@@ -12,7 +12,8 @@ from apical.anatomy import Phase, View
 from apical.cycle import ClipReason, frame_volumes_ml, measure_clips
 from apical.errors import InputError
 from apical.measure import Reason, Status, VolumeDefinition
-from apical.phantom.beating import BeatingPhantom, as_clip_study, make_beating
+from apical.phantom.beating import BeatingPhantom, Recording, as_clip_study, make_beating
+from apical.phantom.rhythm import Rhythm
 from apical.study import Clip, Patient, Segmentation, Study
 
 
@@ -133,6 +134,18 @@ def test_median_is_not_led_astray_by_a_premature_beat():
     assert result.summary.ef_percent == pytest.approx(phantom.patient.truth.ef_percent, abs=1.5)
     assert len(result.beats) == 3
     assert "beat_rejected" in reasons(result)
+
+
+def test_the_beat_of_median_ef_is_shown():
+    patient = make_beating(3, spacing_mm=(1.2, 1.2)).patient
+    rhythm = Rhythm((850.0,) * 5, (1.0, 0.9, 1.0, 0.8, 1.0, 1.0), (0.0, 0.0, 0.1, 0.0, 0.0))
+    phantom = BeatingPhantom(patient, {View.A4C: Recording(rhythm, 600.0, 90, 30.0)})
+    study = as_clip_study(phantom, with_images=False)
+    result = measure_clips(study, {c.name: c.reference for c in study.clips})
+    fractions = sorted(b.measurements.ef_percent for b in result.beats)
+    assert len(fractions) == 3
+    assert fractions[0] < fractions[1] - 1 < fractions[2] - 2
+    assert result.measurements.ef_percent == result.summary.ef_percent == fractions[1]
 
 
 def test_beats_are_paired_by_length(phantom: BeatingPhantom, study: Study, masks: dict[str, np.ndarray]):

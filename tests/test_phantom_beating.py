@@ -35,6 +35,8 @@ def test_one_regular_beat():
     beat = rhythm.beats[1]
     assert (beat.mitral_closing_ms, beat.next_mitral_closing_ms) == (1000.0, 2000.0)
     assert beat.aortic_closing_ms - beat.aortic_opening_ms == pytest.approx(413.0 - 1.7 * 60)
+    assert beat.aortic_opening_ms - beat.mitral_closing_ms == 45.0
+    assert beat.mitral_opening_ms - beat.aortic_closing_ms == pytest.approx(70.0)
     times = np.array(
         [1000.0, beat.aortic_opening_ms, beat.aortic_closing_ms, beat.mitral_opening_ms, 1999.999, -5.0, 2500.0]
     )

@@ -198,3 +198,17 @@ def test_a_store_killed_at_any_moment_goes_on_to_the_same_content(tmp_path: Path
     with Store(whole) as a, Store(path) as b:
         assert a.content_sha256 == b.content_sha256
     assert not (tmp_path / "killed.h5.parts").exists()
+
+
+@pytest.mark.parametrize("name", ["..", "../../escaped", "a/b", "a\\b"])
+def test_a_name_that_leads_out_of_the_output_folder_is_refused(tmp_path: Path, name: str):
+    path = write(tmp_path / "s.h5", study())
+    with h5py.File(path, "a") as file:
+        file["patients/patient0001/4CH/ED"].attrs["name"] = name
+    with Store(path) as store, pytest.raises(InputError, match="no name of a patient or frame"):
+        store.study("patient0001")
+    if "/" not in name:
+        with h5py.File(path, "a") as file:
+            file["patients"].move("patient0001", name)
+        with pytest.raises(InputError, match="no name of a patient or frame"):
+            Store(path)

@@ -7,15 +7,16 @@ folder holds a marker with the run's settings; the summary is written last and t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from apical.errors import OutputError
-from apical.files import make_folder, refuse_existing, write_text
+from apical.files import csv_text, make_folder, refuse_existing, write_text
 
 SUMMARY = "summary.json"
-_MARKER = ".apical-run.json"
+_RUN = ".apical-run.json"
+_UNFINISHED = ".apical-unfinished"
 
 
 class OutputFolder:
@@ -25,6 +26,10 @@ class OutputFolder:
     ----------
     job
         Settings of the run, as JSON values: only a run with the same ones may go on in the folder.
+    record
+        Name of the file that makes a study's folder complete.
+    table
+        Name of the CSV file over all studies.
 
     Raises
     ------
@@ -33,44 +38,59 @@ class OutputFolder:
         or cannot be written to.
     """
 
-    def __init__(self, folder: Path, job: Mapping[str, Any], *, record: str, overwrite: bool = False) -> None:
+    def __init__(
+        self, folder: Path, job: Mapping[str, Any], *, record: str, table: str, overwrite: bool = False
+    ) -> None:
         self.folder = folder
-        self._record = record
+        self._record, self._table, self._overwrite = record, table, overwrite
         refuse_existing(folder / SUMMARY, overwrite=overwrite)
         make_folder(folder)
-        marker = folder / _MARKER
+        marker = folder / _RUN
         job = json.loads(json.dumps(job))
-        self.resumed = False
+        self._resumed = False
         if marker.exists():
-            same = json.loads(marker.read_text(encoding="utf-8")) == job
-            if not same and not overwrite:
+            self._resumed = json.loads(marker.read_text(encoding="utf-8")) == job
+            if not self._resumed and not overwrite:
                 raise OutputError(
                     f"{folder}: holds an interrupted run with other settings; name another folder or add --overwrite"
                 )
-            self.resumed = same
-        # Half-written studies of our own interrupted run may be replaced, anything else not.
-        self.overwrite = overwrite or self.resumed
+        else:
+            refuse_existing(folder / table, overwrite=overwrite)
         (folder / SUMMARY).unlink(missing_ok=True)
         write_text(marker, json.dumps(job), overwrite=True)
 
-    def study_folder(self, patient: str) -> Path:
-        """Folder of one study."""
-        return self.folder / patient
-
     def finished(self, patient: str) -> dict[str, Any] | None:
         """Return the record of a study that the interrupted run had finished, or None."""
-        path = self.study_folder(patient) / self._record
-        if not (self.resumed and path.is_file()):
+        path = self.folder / patient / self._record
+        if not (self._resumed and path.is_file()):
             return None
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return found
 
+    def begin(self, patient: str) -> tuple[Path, bool]:
+        """Return a study's folder, and whether files in it may be replaced.
+
+        They may where this run, or the interrupted one that it goes on with, made the folder: a folder of
+        somebody else's keeps what is in it.
+        """
+        place = self.folder / patient
+        if not place.exists():
+            make_folder(place)
+            (place / _UNFINISHED).touch()
+        return place, self._overwrite or (place / _UNFINISHED).exists()
+
     def record(self, patient: str, values: Mapping[str, Any]) -> None:
         """Mark a study as finished."""
-        path = self.study_folder(patient) / self._record
-        write_text(path, json.dumps(values, indent=1), overwrite=self.overwrite)
+        place, replace = self.begin(patient)
+        write_text(place / self._record, json.dumps(values, indent=1), overwrite=replace)
+        (place / _UNFINISHED).unlink(missing_ok=True)
 
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        """Write the summary and close the run."""
-        write_text(self.folder / SUMMARY, json.dumps(summary, indent=1), overwrite=self.overwrite)
-        (self.folder / _MARKER).unlink(missing_ok=True)
+    def finish(self, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> None:
+        """Write table and summary, and close the run."""
+        write_text(self.folder / self._table, csv_text(rows), overwrite=True)
+        write_text(self.folder / SUMMARY, json.dumps(summary, indent=1), overwrite=True)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Leave no run to go on with."""
+        (self.folder / _RUN).unlink(missing_ok=True)

@@ -59,6 +59,8 @@ class Store:
         if version != SCHEMA_VERSION:
             raise InputError(f"{path}: schema version {version}, this apical reads {SCHEMA_VERSION}; prepare it again")
         _refuse_links(self._file, self.path)
+        for patient in self._file["patients"]:
+            _plain_name(patient, self.path)
 
     def __enter__(self) -> Store:
         return self
@@ -105,7 +107,7 @@ class Store:
                 continue
             if "image_quality" in group[view].attrs:
                 quality[view] = str(group[view].attrs["image_quality"])
-            frames += [_read_frame(group[view][phase], view, phase) for phase in Phase if phase in group[view]]
+            frames += [_read_frame(group[view][p], view, p, self.path) for p in Phase if p in group[view]]
         return Study(
             Patient(
                 patient,
@@ -159,7 +161,7 @@ def _optional_float(attrs: Mapping[str, Any], name: str) -> float | None:
     return float(attrs[name]) if name in attrs else None
 
 
-def _read_frame(group: Any, view: View, phase: Phase) -> Frame:
+def _read_frame(group: Any, view: View, phase: Phase, path: Path) -> Frame:
     image = group["image"][()]
     attrs = group.attrs
     spacing = attrs.get("spacing_mm")
@@ -171,7 +173,14 @@ def _read_frame(group: Any, view: View, phase: Phase) -> Frame:
         ((direction[0, 0], direction[0, 1]), (direction[1, 0], direction[1, 1])),
     )
     reference = group["mask"][()] if "mask" in group else None
-    return Frame(str(attrs["name"]), image, grid, view, phase, reference)
+    return Frame(_plain_name(str(attrs["name"]), path), image, grid, view, phase, reference)
+
+
+def _plain_name(name: str, path: Path) -> str:
+    """Results are named after patients and frames: a name must not lead out of the output folder."""
+    if name.startswith(".") or set(name) & set("/\\\0"):
+        raise InputError(f"{path}: {name!r} is no name of a patient or frame; refused")
+    return name
 
 
 def _refuse_links(group: Any, path: Path) -> None:

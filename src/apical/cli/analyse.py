@@ -22,10 +22,10 @@ from apical.cli.options import (
     parse_spacing,
 )
 from apical.errors import InputError
-from apical.files import csv_text, write_text
 from apical.models import DEFAULT
 
 if TYPE_CHECKING:
+    from apical.batch import OutputFolder
     from apical.measure import Measurements
     from apical.study import Segmentation, Study
 
@@ -59,29 +59,25 @@ def segment(
         "spacing_mm": spacing_mm,
         "overlay": overlay,
     }
-    folder = OutputFolder(output, job, record="segmentation.json", overwrite=overwrite)
+    folder = OutputFolder(output, job, record="segmentation.json", table="summary.csv", overwrite=overwrite)
     left_out, records = LeftOut(), []
     for study in _studies(inputs, left_out, spacing_mm):
         patient = study.patient.id
         record = folder.finished(patient)
         if record is None:
             masks = segmenter.segment(study)
-            place = folder.study_folder(patient)
+            place, ours = folder.begin(patient)
             for item in study.items:
-                write_mask(
-                    place / f"{item.name}.{file_format}", masks[item.name], item.grid, overwrite=folder.overwrite
-                )
+                write_mask(place / f"{item.name}.{file_format}", masks[item.name], item.grid, overwrite=ours)
             if overlay:
                 from apical.report.overlay import draw_overlay
 
-                draw_overlay(study, masks, place / "overlay.png", overwrite=folder.overwrite)
+                draw_overlay(study, masks, place / "overlay.png", overwrite=ours)
             record = {"patient": patient, "images": _image_records(study, masks), "notes": list(study.notes)}
             folder.record(patient, record)
         records.append(record)
-    _nothing_done(records, left_out)
+    _refuse_nothing(records, left_out, folder)
     rows = [row for record in records for row in record["images"]]
-    # Replaced without asking: the run folder was already seen to be ours.
-    write_text(output / "summary.csv", csv_text(rows), overwrite=True)
     summary = {
         "model": segmenter.model.name,
         "model_sha256": segmenter.model.config["sha256"],
@@ -89,7 +85,7 @@ def segment(
         "patients": records,
         "left_out": left_out.items,
     }
-    folder.finish(summary)
+    folder.finish(rows, summary)
     if as_json:
         print_json(summary)
     say(f"{output}: {len(rows)} masks of {len(records)} patients, by {segmenter.model.name} on {segmenter.runtime}")
@@ -137,23 +133,22 @@ def measure(
     known = {k: v for k, v in (("sex", parse_sex(sex)), ("height_cm", height), ("weight_kg", weight)) if v is not None}
     extras = {"report": report, "film": film, "dicom": dicom}
     job = {"masks": source, "spacing_mm": spacing_mm, "known": known, **extras}
-    folder = OutputFolder(output, job, record="measurements.json", overwrite=overwrite)
+    folder = OutputFolder(output, job, record="measurements.json", table="measurements.csv", overwrite=overwrite)
     left_out, records = LeftOut(), []
     for study in _studies(inputs, left_out, spacing_mm, parse_patients(patients)):
         study = replace(study, patient=replace(study.patient, **known))  # type: ignore[arg-type]  # noqa: PLW2901
         record = folder.finished(study.patient.id)
         if record is None:
-            place = folder.study_folder(study.patient.id)
-            measured = _measure_study(study, predict(study), place, **extras, overwrite=folder.overwrite)
+            place, ours = folder.begin(study.patient.id)
+            measured = _measure_study(study, predict(study), place, **extras, overwrite=ours)
             record = {"rows": measurement_rows(measured), **measured.as_dict()}
             folder.record(study.patient.id, record)
         records.append(record)
-    _nothing_done(records, left_out)
+    _refuse_nothing(records, left_out, folder)
     rows = [row for record in records for row in record["rows"]]
-    write_text(output / "measurements.csv", csv_text(rows), overwrite=True)
     statuses = _statuses(records)
     summary = {"masks": source, "statuses": statuses, "left_out": left_out.items}
-    folder.finish(summary)
+    folder.finish(rows, summary)
     if as_json:
         print_json(summary | {"patients": records})
     for definition, counts in statuses.items():
@@ -276,10 +271,11 @@ def _statuses(records: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
     return counts
 
 
-def _nothing_done(records: list[Any], left_out: LeftOut) -> None:
+def _refuse_nothing(records: list[Any], left_out: LeftOut, folder: OutputFolder) -> None:
     """Nothing could be used: that is an error, with the reason where there is only one."""
     if records:
         return
+    folder.abandon()
     if len(left_out.items) == 1:
         raise InputError(left_out.items[0]["reason"])
     raise InputError(f"none of the inputs could be used ({len(left_out.items)} left out, reasons above)")
