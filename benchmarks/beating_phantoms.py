@@ -4,7 +4,7 @@
 
 Phantoms at 30-120 beats/min and 20-120 frames/s, 1-5 whole beats per clip, regular, irregular or with one
 premature beat (where there are three or more), up to 5 % of the frames lost. The masks are the exact ones,
-or the model's on the phantoms' pictures; masks of lost frames are empty in the first case.
+or the model's on the phantoms' pictures, made steady in time; those of lost frames are empty in the first case.
 
 A beat counts as found when its end-diastole and its end-systole both lie within 2 frames of the truth: of
 the span in which the volume stands still between the valves, and, more strictly, of that span's middle.
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from apical.anatomy import View
-from apical.cycle import Beat, measure_clips
+from apical.cycle import Beat, measure_clips, stabilise
 from apical.phantom.beating import BeatingPhantom, RhythmKind, TrueBeat, as_clip_study, make_beating
 from apical.segment import Segmenter
 
@@ -55,7 +55,8 @@ def main() -> None:
         phantom = draw(seed, spacing)
         study = as_clip_study(phantom, with_images=segmenter is not None)
         if segmenter:
-            masks = {name: m.copy() for name, m in segmenter.segment(study).masks.items()}
+            made = segmenter.segment(study)
+            masks = {c.name: stabilise(made[c.name], c.frame_times_ms) for c in study.clips}
         else:
             masks = {c.name: c.reference.copy() for c in study.clips if c.reference is not None}
             for view, recording in phantom.recordings.items():

@@ -37,8 +37,8 @@ _CHUNK = 1 << 15
 class StabilityRule:
     """Width of the temporal filter: a time, but at least a part of the interval between frames."""
 
-    width_ms: float = 30.0
-    width_frames: float = 0.8
+    width_ms: float = 40.0
+    width_frames: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def _smoother(
     n: int, frame_times_ms: NDArray[np.float64] | None, known: NDArray[np.bool_], rule: StabilityRule
 ) -> Smoother:
     if frame_times_ms is None or n < 2:
-        return temporal_smoother(np.arange(n, dtype=np.float64), max(1.0, rule.width_frames), known)
+        return temporal_smoother(np.arange(n, dtype=np.float64), rule.width_frames, known)
     interval = float(np.median(np.diff(frame_times_ms)))
     return temporal_smoother(frame_times_ms, max(rule.width_ms, rule.width_frames * interval), known)
 
