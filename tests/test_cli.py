@@ -122,7 +122,13 @@ def test_an_interrupted_segmentation_goes_on(apical: Run, phantoms: Path, tmp_pa
     assert apical(*command).code == 0
     summary = json.loads((out / "summary.json").read_text())
     # what a kill between the two patients leaves behind: the marker, one whole patient, half of another
-    job = {"model": summary["model_sha256"], "format": "mhd", "spacing_mm": None, "overlay": False}
+    job = {
+        "inputs": [str(phantoms.resolve())],
+        "model": summary["model_sha256"],
+        "format": "mhd",
+        "spacing_mm": None,
+        "overlay": False,
+    }
     (out / ".apical-run.json").write_text(json.dumps(job))
     (out / "summary.json").unlink()
     (out / "patient0002" / "segmentation.json").unlink()

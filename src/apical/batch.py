@@ -56,6 +56,10 @@ class OutputFolder:
                 )
         else:
             refuse_existing(folder / table, overwrite=overwrite)
+        if not self._resumed and overwrite:
+            # Else an interruption would leave records of the earlier run to be taken for this one's.
+            for old in folder.glob(f"*/{record}"):
+                old.unlink()
         (folder / SUMMARY).unlink(missing_ok=True)
         write_text(marker, json.dumps(job), overwrite=True)
 

@@ -54,6 +54,7 @@ def segment(
     spacing_mm = parse_spacing(spacing)
     segmenter = Segmenter.load(model, runtime, threads)
     job = {
+        "inputs": [str(path.resolve()) for path in inputs],
         "model": segmenter.model.config["sha256"],
         "format": file_format,
         "spacing_mm": spacing_mm,
@@ -132,7 +133,8 @@ def measure(
     predict, source = _mask_source(masks, model, runtime)
     known = {k: v for k, v in (("sex", parse_sex(sex)), ("height_cm", height), ("weight_kg", weight)) if v is not None}
     extras = {"report": report, "film": film, "dicom": dicom}
-    job = {"masks": source, "spacing_mm": spacing_mm, "known": known, **extras}
+    given = {"inputs": [str(path.resolve()) for path in inputs], "patients": patients, "from": masks}
+    job = {**given, "masks": source, "spacing_mm": spacing_mm, "known": known, **extras}
     folder = OutputFolder(output, job, record="measurements.json", table="measurements.csv", overwrite=overwrite)
     left_out, records = LeftOut(), []
     for study in _studies(inputs, left_out, spacing_mm, parse_patients(patients)):
