@@ -36,7 +36,7 @@ from apical.store import Store
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The recipe; the defaults are the released model's."""
+    """The recipe; the released model had another budget (docs/training.md)."""
 
     views: tuple[View, ...] = tuple(View)
     size: int = 256
