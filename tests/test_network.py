@@ -26,7 +26,7 @@ from apical.network.dataset import load_frames
 from apical.network.export import export, load_run
 from apical.network.losses import dice_per_frame, segmentation_loss
 from apical.network.training import TrainConfig, learning_rate, pick_device, train
-from apical.network.unet import UNet, UNetConfig
+from apical.network.unet import UNet, UNetConfig, start_from
 from apical.phantom import as_study, make_patient
 from apical.segment import Segmenter
 from apical.split import Split
@@ -70,7 +70,7 @@ def assert_same_run(a: Path, b: Path) -> None:
 def test_a_run_leaves_manifest_history_curves_and_weights(run: Path, store_path: Path):
     manifest = json.loads((run / "manifest.json").read_text())
     with Store(store_path) as store:
-        assert manifest["data"]["content_sha256"] == store.content_sha256
+        assert manifest["data"][0]["content_sha256"] == store.content_sha256
     assert manifest["split"]["train"] == ["patient0001"]
     assert manifest["recipe"]["seed"] == 0
     with (run / "history.csv").open() as file:
@@ -82,7 +82,7 @@ def test_a_run_leaves_manifest_history_curves_and_weights(run: Path, store_path:
 
 
 def test_it_learns(store_path: Path, tmp_path: Path):
-    config = replace(SMALL, epochs=10, batch=1, learning_rate=1e-2, average_decay=0.8)
+    config = replace(SMALL, epochs=12, batch=1, learning_rate=1e-2, average_decay=0.8)
     with Store(store_path) as store:
         progress = train(store, SPLIT, tmp_path / "run", config, device="cpu")
     first, last = progress.history[0], progress.history[-1]
@@ -174,11 +174,53 @@ def test_training_stops_when_nothing_gets_better(store_path: Path, tmp_path: Pat
 
 def test_a_single_view_is_learned_alone(store_path: Path):
     with Store(store_path) as store:
-        frames = load_frames(store, ["patient0001"], 64, (View.A4C,))
+        frames = load_frames((store,), ["patient0001"], 64, (View.A4C,))
         assert len(frames) == 2
         assert set(frames.views.tolist()) == {1}
         with pytest.raises(InputError, match="no frame"):
-            load_frames(store, [], 64)
+            load_frames((store,), [], 64)
+
+
+def test_the_other_phase_stands_beside_each_frame(store_path: Path):
+    with Store(store_path) as store:
+        frames = load_frames((store,), ["patient0001"], 64, (View.A2C,))
+    assert frames.images.shape == (2, 2, 64, 64)
+    ed, es = frames.images
+    assert not torch.equal(ed[0], es[0])
+    assert torch.equal(ed[1], es[0])
+    assert torch.equal(es[1], ed[0])
+
+
+def test_renditions_of_one_frame_count_once_in_an_epoch(store_path: Path):
+    with Store(store_path) as store:
+        frames = load_frames((store, store), ["patient0001", "patient0002"], 64)
+    assert (len(frames), frames.n_frames) == (16, 8)
+    epochs = [frames.pick_renditions(np.random.default_rng(seed)) for seed in range(20)]
+    assert all(sorted(frames.same[torch.from_numpy(e)].tolist()) == list(range(8)) for e in epochs)
+    assert set(np.concatenate(epochs).tolist()) == set(range(16))
+
+
+def test_a_run_starts_from_another_that_saw_the_frame_alone(store_path: Path, tmp_path: Path):
+    alone = replace(SMALL, epochs=1, unet=UNetConfig((8, 16), frames=1))
+    with Store(store_path) as store:
+        train(store, SPLIT, tmp_path / "alone", alone, device="cpu")
+        train(store, SPLIT, tmp_path / "both", SMALL, start=tmp_path / "alone", device="cpu")
+        manifest = json.loads((tmp_path / "both" / "manifest.json").read_text())
+        assert manifest["start"]["learned"] == ["patient0001"]
+        unseen = Split(("patient0002",), (), ("patient0001",), "by hand")
+        with pytest.raises(InputError, match="learned from or watched 1 patients"):
+            train(store, unseen, tmp_path / "cheat", SMALL, start=tmp_path / "both", device="cpu")
+        wide = replace(SMALL, unet=UNetConfig((8, 24)))
+        with pytest.raises(InputError, match="another size"):
+            train(store, SPLIT, tmp_path / "wide", wide, start=tmp_path / "alone", device="cpu")
+
+
+def test_a_widened_start_ignores_the_other_phase():
+    narrow, wide = UNet(UNetConfig((8, 16), frames=1)).eval(), UNet(UNetConfig((8, 16))).eval()
+    start_from(wide, narrow.state_dict())
+    pair = torch.rand(1, 2, 64, 64) * 255
+    with torch.no_grad():
+        torch.testing.assert_close(wide(pair)[0], narrow(pair[:, :1])[0])
 
 
 def test_the_exported_model_gives_the_networks_scores(run: Path, tmp_path: Path):
@@ -246,7 +288,12 @@ def test_image_and_mask_move_together():
     image[:, :, 20:44, 24:40] = 200
     mask = (image[:, 0] > 0).to(torch.uint8)
     still = AugmentConfig(
-        gamma=1.0, field_probability=0, speckle_probability=0, coarse_probability=0, dark_probability=0
+        gamma=1.0,
+        field_probability=0,
+        speckle_probability=0,
+        coarse_probability=0,
+        dark_probability=0,
+        reject_probability=0,
     )
     moved, labels = Augment(still, torch.Generator().manual_seed(5))(image, mask)
     assert not torch.equal(labels[0], mask[0].long())
@@ -269,10 +316,10 @@ def test_no_heart_is_turned_upside_down():
 
 def test_scores_do_not_depend_on_gain_or_offset():
     network = UNet(UNetConfig((8, 16))).eval()
-    image = torch.rand(1, 1, 64, 64) * 100 + 20
+    image = torch.rand(1, 2, 64, 64) * 100 + 20
     with torch.no_grad():
         plain, brighter = network(image)[0], network(image * 2 + 10)[0]
-        empty = network(torch.zeros(1, 1, 64, 64))[0]
+        empty = network(torch.zeros(1, 2, 64, 64))[0]
     torch.testing.assert_close(plain, brighter, atol=0.05, rtol=0.05)
     assert torch.isfinite(empty).all()
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from apical.study import Image, Mask, Region
+from apical.study import Frame, Image, Mask, Region
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,12 @@ def resample_mask(mask: Mask, shape: tuple[int, int]) -> Mask:
 def to_network(image: Image, box: Box, size: int) -> NDArray[np.float32]:
     """Return the box of an image as the network's float32 (size, size) input, grey levels 0-255."""
     return resample(image[box.slices].astype(np.float32), (size, size))
+
+
+def pair_to_network(image: Image, other: Frame | None, box: Box, size: int) -> NDArray[np.float32]:
+    """Return (2, size, size): the box of an image and of its view at the other phase, black where there is none."""
+    frame = to_network(image, box, size)
+    return np.stack([frame, to_network(other.image, box, size) if other else np.zeros_like(frame)])
 
 
 def to_native(scores: NDArray[np.float32], box: Box, shape: tuple[int, int]) -> Mask:

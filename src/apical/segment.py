@@ -20,7 +20,7 @@ from apical.anatomy import View
 from apical.errors import InputError, ModelError
 from apical.models import DEFAULT, Model, find_model
 from apical.repair import repair_mask
-from apical.study import Mask, Repair, Segmentation, Study
+from apical.study import Frame, Image, Mask, Repair, Segmentation, Study
 
 BATCH = 8
 """Frames per call: enough to fill the cores, small enough to stay far below 1 GB."""
@@ -104,13 +104,13 @@ class Segmenter:
                 raise InputError(f"{item.source or item.name}: the model '{self.model.name}' knows {known} only")
         if study.frames:
             boxes = [grid.find_sector(f.image, f.region) for f in study.frames]
-            images = [f.image for f in study.frames]
-            made, likely = self._run(images, boxes, on_image)
+            pairs = [(f.image, study.other_phase(f)) for f in study.frames]
+            made, likely = self._run(pairs, boxes, on_image)
             masks |= {f.name: m for f, m in zip(study.frames, made, strict=True)}
             views |= {f.name: self._view(p) for f, p in zip(study.frames, likely, strict=True)}
         for clip in study.clips:
             box = grid.find_sector(clip.images, clip.region)
-            made, likely = self._run(list(clip.images), [box] * len(clip.images), on_image)
+            made, likely = self._run([(i, None) for i in clip.images], [box] * len(clip.images), on_image)
             masks[clip.name] = np.stack(made)
             views[clip.name] = self._view(likely.mean(axis=0))
         repairs: dict[str, tuple[Repair, ...]] = {}
@@ -126,17 +126,17 @@ class Segmenter:
         return Segmentation(masks, self.model.name, self.runtime, views, repairs)
 
     def _run(
-        self, images: list[Mask], boxes: list[grid.Box], on_image: Callable[[int], None]
+        self, pairs: list[tuple[Image, Frame | None]], boxes: list[grid.Box], on_image: Callable[[int], None]
     ) -> tuple[list[Mask], NDArray[np.float32]]:
         masks: list[Mask] = []
         views = []
-        for start in range(0, len(images), BATCH):
-            part = list(zip(images[start : start + BATCH], boxes[start : start + BATCH], strict=True))
-            batch = np.stack([grid.to_network(image, box, self.model.size) for image, box in part])[:, None]
-            scores, view_scores = self._runtime(batch)
+        for start in range(0, len(pairs), BATCH):
+            part = list(zip(pairs[start : start + BATCH], boxes[start : start + BATCH], strict=True))
+            batch = np.stack([grid.pair_to_network(*pair, box, self.model.size) for pair, box in part])
+            scores, view_scores = self._runtime(np.ascontiguousarray(batch[:, : self.model.frames]))
             masks += [
                 grid.to_native(s, box, (image.shape[0], image.shape[1]))
-                for s, (image, box) in zip(scores, part, strict=True)
+                for s, ((image, _), box) in zip(scores, part, strict=True)
             ]
             views.append(_softmax(view_scores))
             on_image(len(part))

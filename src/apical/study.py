@@ -119,6 +119,18 @@ class Study:
         """Return the frame of this view and phase, or None."""
         return next((f for f in self.frames if f.view == view and f.phase == phase), None)
 
+    def other_phase(self, frame: Frame) -> Frame | None:
+        """Return the frame of the same view, on the same grid, at the other phase of the beat.
+
+        None where view or phase is unknown, or where it is not clear which frame that would be.
+        """
+        if frame.view is None or frame.phase is None:
+            return None
+        same = [f for f in self.frames if f.view == frame.view and f.image.shape == frame.image.shape]
+        others = [f for f in same if f.phase not in (None, frame.phase)]
+        alone = sum(f.phase == frame.phase for f in same) == 1
+        return others[0] if alone and len(others) == 1 else None
+
     @property
     def items(self) -> tuple[Frame | Clip, ...]:
         """Everything that can be segmented: frames, then clips."""

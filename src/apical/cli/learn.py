@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 
 def train(
-    store: Annotated[Path, typer.Argument(help="Store made by `apical prepare`.")],
+    stores: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="STORE [STORE]...",
+            help="Store made by `apical prepare`; further ones add renditions of the same patients to learn from.",
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder to write.")],
     view: Annotated[str, typer.Option(help="2CH, 4CH or both.")] = "both",
     fold: Annotated[
@@ -31,12 +37,16 @@ def train(
     batch: Annotated[int | None, typer.Option(min=1, help="Frames per step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0, help="Peak learning rate.")] = None,
     channels: Annotated[str | None, typer.Option(help="Feature channels per level, e.g. 32,64,128,192,256.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Run to start from: its best weights instead of random ones.")
+    ] = None,
     size: Annotated[int | None, typer.Option(min=32, help="Rows and columns of the network's grid.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train a U-Net on a store; writes manifest, history, curves and checkpoints. Several processes: under torchrun."""
+    """Train a U-Net on stores; writes manifest, history, curves and checkpoints. Several processes: under torchrun."""
+    from contextlib import ExitStack
     from dataclasses import asdict
 
     from apical.anatomy import View
@@ -44,7 +54,8 @@ def train(
     from apical.store import Store
 
     views = parse_views(view)
-    with Store(store) as data:
+    with ExitStack() as opened:
+        data, *more = [opened.enter_context(Store(path)) for path in stores]
         split = (
             split_by_fold(data.folds, fold)
             if fold is not None
@@ -86,6 +97,8 @@ def train(
                 split,
                 output,
                 config,
+                more=more,
+                start=start,
                 device=device,
                 resume=resume,
                 on_epoch=on_epoch,

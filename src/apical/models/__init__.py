@@ -26,11 +26,13 @@ class Model:
     folder: Path
     size: int
     views: tuple[View, ...]
+    frames: int
+    """Pictures that the network sees at once: 1, or 2 with the other phase of the beat."""
     config: dict[str, Any]
 
     @property
     def onnx(self) -> Path:
-        """The network: grey levels (N, 1, size, size) in, scores (N, 4, size, size) and view scores (N, 2) out."""
+        """The network: grey levels (N, frames, size, size) in, scores (N, 4, size, size) and view scores (N, 2) out."""
         return self.folder / "model.onnx"
 
 
@@ -75,6 +77,7 @@ def _read(folder: Path) -> Model:
         if config["labels"] != {label.name: int(label) for label in Label}:
             raise ModelError(f"{path}: its labels are not apical's (0 background, 1 cavity, 2 myocardium, 3 atrium)")
         views = tuple(View(v) for v in config["views"])
-        return Model(config["name"], folder, int(config["input"]["size"]), views, config)
+        size, frames = int(config["input"]["size"]), int(config["input"].get("frames", 1))
+        return Model(config["name"], folder, size, views, frames, config)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: damaged model description ({error!r}); export the model again") from error

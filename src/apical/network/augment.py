@@ -44,6 +44,9 @@ class AugmentConfig:
     dark_probability: float = 0.15
     dark: tuple[float, float] = (0.25, 0.8)
     """Gain of a dark picture, whose faintest echoes drown in 8-bit steps."""
+    reject_probability: float = 0.15
+    reject: float = 0.2
+    """Highest grey level, as a share of white, that a scanner's reject setting turns black."""
 
 
 class Augment:
@@ -54,7 +57,10 @@ class Augment:
         self.generator = generator
 
     def __call__(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-        """Augment images (N, 1, H, W) uint8 and masks (N, H, W) uint8; return float 0-255 and int64."""
+        """Augment images (N, C, H, W) uint8 and masks (N, H, W) uint8; return float 0-255 and int64.
+
+        The C pictures of a sample move together and share the scanner's settings, not the speckle; black stays black.
+        """
         n, _, height, width = images.shape
         grid = F.affine_grid(self._affine(n), [n, 1, height, width], align_corners=False)
         grid = grid + self._elastic(n, height, width)
@@ -66,7 +72,7 @@ class Augment:
         c = self.config
         angle = math.radians(c.rotation_degrees) * self._uniform(n)
         scale = torch.exp(math.log(c.scale) * self._uniform(n))
-        scale = scale * torch.exp(math.log(c.shrink) * self._unit(n) * self._chance(c.shrink_probability, n))
+        scale = scale * torch.exp(math.log(c.shrink) * self._unit(n) * self.chance(c.shrink_probability, n))
         aspect = torch.exp(math.log(c.aspect) * self._uniform(n))
         shear = c.shear * self._uniform(n)
         cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
@@ -76,21 +82,22 @@ class Augment:
 
     def _elastic(self, n: int, height: int, width: int) -> Tensor:
         knots = torch.randn(n, 2, 6, 6, generator=self.generator, device=self.generator.device) * self.config.elastic
-        knots = knots * self._chance(self.config.elastic_probability, n, 1, 1, 1)
+        knots = knots * self.chance(self.config.elastic_probability, n, 1, 1, 1)
         field = F.interpolate(knots, size=(height, width), mode="bicubic", align_corners=False)
         return field.permute(0, 2, 3, 1)  # (N, H, W, 2)
 
     def _intensity(self, x: Tensor) -> Tensor:
         c = self.config
-        n, size = len(x), x.shape[-2:]
+        n, channels, size = *x.shape[:2], x.shape[-2:]
         x = x ** torch.exp(math.log(c.gamma) * self._uniform(n, 1, 1, 1))
         knots = 1 + c.field * torch.randn(n, 1, 3, 3, generator=self.generator, device=self.generator.device)
         gain = F.interpolate(knots, size=size, mode="bicubic", align_corners=False).clamp(0.2, 2)
-        x = torch.where(self._chance(c.field_probability, n, 1, 1, 1), x * gain, x)
-        grain = torch.randn(n, 1, size[0] // 2, size[1] // 2, generator=self.generator, device=self.generator.device)
+        x = torch.where(self.chance(c.field_probability, n, 1, 1, 1), x * gain, x)
+        shape = (n, channels, size[0] // 2, size[1] // 2)
+        grain = torch.randn(*shape, generator=self.generator, device=self.generator.device)
         grain = F.interpolate(grain, size=size, mode="bilinear", align_corners=False)
-        x = torch.where(self._chance(c.speckle_probability, n, 1, 1, 1), x * (1 + c.speckle * grain), x)
-        coarse = self._chance(c.coarse_probability, n)
+        x = torch.where(self.chance(c.speckle_probability, n, 1, 1, 1), x * (1 + c.speckle * grain), x)
+        coarse = self.chance(c.coarse_probability, n)
         if coarse.any():
             low, high = c.coarse
             share = low + (high - low) * float(self._unit(1))
@@ -98,7 +105,9 @@ class Augment:
             x[coarse] = F.interpolate(small, size=size, mode="bilinear", align_corners=False)
         low, high = c.dark
         dark = low + (high - low) * self._unit(n, 1, 1, 1)
-        x = torch.where(self._chance(c.dark_probability, n, 1, 1, 1), x * dark, x)
+        x = torch.where(self.chance(c.dark_probability, n, 1, 1, 1), x * dark, x)
+        reject = c.reject * self._unit(n, 1, 1, 1) * self.chance(c.reject_probability, n, 1, 1, 1)
+        x = (x - reject).clamp(min=0) / (1 - reject)
         return (x * 255).round().clamp(0, 255)
 
     def _unit(self, *shape: int) -> Tensor:
@@ -107,5 +116,6 @@ class Augment:
     def _uniform(self, *shape: int) -> Tensor:
         return self._unit(*shape) * 2 - 1
 
-    def _chance(self, probability: float, *shape: int) -> Tensor:
+    def chance(self, probability: float, *shape: int) -> Tensor:
+        """Draw booleans that are true with this probability."""
         return self._unit(*shape) < probability

@@ -42,7 +42,7 @@ echocardiograms ({", ".join(config["views"])}), and names the view.
 {len(split["test"])} never seen ({split["origin"]}). {training["epoch"]} epochs, the best being {training["best_epoch"]},
 in {training["seconds"] / 60:.0f} minutes on {machine["threads"]} threads of a {machine["device"].upper()} ({machine["precision"]}, torch {machine["torch"]}).
 Batch {recipe["batch"]}, AdamW, peak learning rate {recipe["learning_rate"]:g}, cosine; cross-entropy + Dice; moving average of weights.
-Data hash `{training["data"]["content_sha256"][:16]}`; every patient's id stands in config.json.
+Data {_data(training["data"])}; every patient's id stands in config.json.
 
 ## Figures on unseen patients
 
@@ -54,6 +54,10 @@ CAMUS is one hospital and one make of scanner (GE Vivid E95). On other scanners 
 The masks follow CAMUS's conventions: trabeculae and papillary muscles belong to the cavity, walls may reach beyond the sector.
 Not for M-mode, Doppler, other windows, congenital disease, children, or any decision about a patient.
 """
+
+
+def _data(stores: list[dict[str, str]]) -> str:
+    return ", ".join(f"{s['name']} (hash `{s['content_sha256'][:16]}`)" for s in stores)
 
 
 def _as_section(report: str) -> str:

@@ -1,12 +1,13 @@
-"""Frames of a store as tensors on the network's grid, held in memory (64 kB a frame)."""
+"""Frames of one or more stores as tensors on the network's grid, held in memory (64 kB a frame)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from apical import grid
@@ -17,39 +18,65 @@ from apical.store import Store
 
 @dataclass(frozen=True)
 class Frames:
-    """Images (N, 1, S, S) uint8, masks (N, S, S) uint8, views (N,) int64 (index in `anatomy.View`)."""
+    """Samples to learn from or to watch.
+
+    Images (N, 2, S, S) uint8: the frame, and its view at the other phase of the beat or black where there is
+    none. Masks (N, S, S) uint8, views (N,) int64 (index in `anatomy.View`). `same` (N,) int64 numbers the frames:
+    samples with one number are renditions of one frame, from different stores.
+    """
 
     images: Tensor
     masks: Tensor
     views: Tensor
+    same: Tensor
 
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def n_frames(self) -> int:
+        """Number of frames, each counted once however many renditions there are."""
+        return int(self.same.max()) + 1
+
+    def pick_renditions(self, random: np.random.Generator) -> NDArray[np.int64]:
+        """Return the index of one rendition of each frame, in random order."""
+        shuffled = random.permutation(len(self))
+        _, first = np.unique(self.same.numpy()[shuffled], return_index=True)
+        picked: NDArray[np.int64] = random.permutation(shuffled[first])
+        return picked
+
 
 def load_frames(
-    store: Store,
-    patients: Iterable[str],
-    size: int,
-    views: tuple[View, ...] = tuple(View),
-    on_patient: Callable[[], None] = lambda: None,
+    stores: Sequence[Store], patients: Iterable[str], size: int, views: tuple[View, ...] = tuple(View)
 ) -> Frames:
     """Load all frames with an expert mask of these patients and views.
+
+    The patients are those of the first store; what further stores hold of them is added.
 
     Raises
     ------
     InputError
         When there is none.
     """
-    images, masks, labels = [], [], []
-    for study in store.studies(patients):
-        for frame in study.frames:
-            if frame.view in views and frame.reference is not None:
-                box = grid.find_sector(frame.image, frame.region)
-                images.append(grid.to_network(frame.image, box, size).round().clip(0, 255).astype(np.uint8))
-                masks.append(grid.resample_mask(frame.reference[box.slices], (size, size)))
-                labels.append(list(View).index(frame.view))
-        on_patient()
+    images, masks, labels, keys = [], [], [], []
+    patients = tuple(patients)
+    for number, store in enumerate(stores):
+        # The first store must hold all of them, the others give what they have.
+        held = set(store.patients) if number else patients
+        for study in store.studies(p for p in patients if p in held):
+            for frame in study.frames:
+                if frame.view in views and frame.reference is not None:
+                    box = grid.find_sector(frame.image, frame.region)
+                    images.append(grid.pair_to_network(frame.image, study.other_phase(frame), box, size))
+                    masks.append(grid.resample_mask(frame.reference[box.slices], (size, size)))
+                    labels.append(list(View).index(frame.view))
+                    keys.append(f"{study.patient.id}/{frame.view}/{frame.phase}")
     if not images:
-        raise InputError(f"{store.path}: no frame with an expert mask in the views {', '.join(views)}")
-    return Frames(torch.from_numpy(np.stack(images))[:, None], torch.from_numpy(np.stack(masks)), torch.tensor(labels))
+        raise InputError(f"{stores[0].path}: no frame with an expert mask in the views {', '.join(views)}")
+    _, same = np.unique(keys, return_inverse=True)
+    return Frames(
+        torch.from_numpy(np.stack(images).round().clip(0, 255).astype(np.uint8)),
+        torch.from_numpy(np.stack(masks)),
+        torch.tensor(labels),
+        torch.from_numpy(same),
+    )

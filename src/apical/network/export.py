@@ -38,7 +38,7 @@ def load_run(run: Path) -> tuple[UNet, dict[str, Any]]:
     manifest = json.loads(path.read_text(encoding="utf-8"))
     tensors, metadata = read_tensors(run / "best.safetensors")
     settings = json.loads(metadata["config"])
-    network = UNet(UNetConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}))
+    network = UNet(UNetConfig(tuple(settings["channels"]), settings["frames"]))
     network.load_state_dict(tensors)
     return network.eval(), manifest
 
@@ -84,13 +84,17 @@ def export(
         "view_scores": [str(v) for v in View],
         "input": {
             "size": size,
+            "frames": network.config.frames,
             "geometry": "bounding box of the ultrasound sector, squashed to size x size (apical.grid)",
             "values": "grey levels 0-255, float32; each frame is standardised inside the network",
+            "second_frame": "the same view at the other phase of the beat, or zeros where there is none",
         },
         "parameters": sum(p.numel() for p in network.parameters()),
         "sha256": hashlib.sha256(data).hexdigest(),
         "license": "CC BY-NC-SA 4.0",
-        "training": {k: manifest[k] for k in ("data", "recipe", "split", "machine", "started")} | _duration(run),
+        "training": {k: manifest[k] for k in ("data", "recipe", "split", "machine", "started")}
+        | {"start": manifest.get("start")}
+        | _duration(run),
         "figures": {},
     }
     report = ""
@@ -113,7 +117,7 @@ def to_onnx(network: UNet, size: int) -> bytes:
         path = Path(folder) / "model.onnx"
         torch.onnx.export(
             network,
-            (torch.zeros(2, 1, size, size),),
+            (torch.zeros(2, network.config.frames, size, size),),
             str(path),
             dynamo=False,
             opset_version=OPSET,

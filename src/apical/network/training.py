@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import math
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,11 +26,11 @@ from apical.anatomy import FOREGROUND, Structure, View
 from apical.errors import InputError, OutputError
 from apical.files import make_folder, write_text
 from apical.network.augment import Augment, AugmentConfig
-from apical.network.checkpoint import Progress, load_checkpoint, save_checkpoint, write_tensors
+from apical.network.checkpoint import Progress, load_checkpoint, read_tensors, save_checkpoint, write_tensors
 from apical.network.curves import draw_curves, write_history
 from apical.network.dataset import Frames, load_frames
 from apical.network.losses import dice_per_frame, segmentation_loss
-from apical.network.unet import UNet, UNetConfig
+from apical.network.unet import UNet, UNetConfig, start_from
 from apical.split import Split
 from apical.store import Store
 
@@ -51,6 +52,8 @@ class TrainConfig:
     weight_decay: float = 0.02
     average_decay: float = 0.995
     """Decay per step of the exponential moving average of the weights, which is what is kept."""
+    other_phase_probability: float = 0.6
+    """Share of the samples that show the network the other phase where there is one: it must do without, too."""
     view_weight: float = 0.1
     """Weight of the view recognition loss beside segmentation."""
     clip_norm: float = 2.0
@@ -65,6 +68,8 @@ def train(
     run: Path,
     config: TrainConfig = TrainConfig(),
     *,
+    more: Sequence[Store] = (),
+    start: Path | None = None,
     device: str = "auto",
     resume: bool = False,
     on_epoch: Callable[[Progress], None] = lambda progress: None,
@@ -76,6 +81,11 @@ def train(
 
     Parameters
     ----------
+    more
+        Further stores with other renditions or frames of the same patients, to learn from; what is watched is
+        the first store's.
+    start
+        Run whose best weights are started from; it must not have learned or watched this split's unseen patients.
     run
         Folder to write. With `resume`, an interrupted run in it goes on from its last whole epoch,
         and gives what an uninterrupted one would have given.
@@ -85,20 +95,23 @@ def train(
     OutputError
         When the folder holds a run already and `resume` is not set.
     InputError
-        When `resume` is set but data, split or recipe are not those of the run.
+        When `resume` is set but data, split or recipe are not those of the run, or `start` cannot be started from.
     """
     if config.size % config.unet.stride:
         raise InputError(f"size {config.size} is not a multiple of {config.unet.stride}: try {config.unet.stride * 8}")
     rank, world = _join_processes()
     place = pick_device(device)
     torch.manual_seed(config.seed)
-    manifest = _manifest(store, split, config, place)
+    manifest = _manifest((store, *more), split, config, place) | {"start": _origin(start, split) if start else None}
     if rank == 0:
         _claim(run, manifest, resume)
-    learned = load_frames(store, split.train, config.size, config.views)
-    watched = load_frames(store, split.validation, config.size, config.views) if split.validation else None
+    learned = load_frames((store, *more), split.train, config.size, config.views)
+    watched = load_frames((store,), split.validation, config.size, config.views) if split.validation else None
 
-    model = UNet(config.unet).to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = UNet(config.unet)
+    if start:
+        _load_start(model, start)
+    model = model.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(model).requires_grad_(False)
     optimizer = _optimizer(model, config)
     progress = Progress()
@@ -150,7 +163,7 @@ def _one_epoch(
     place = next(model.parameters()).device
     rank, world = process
     # Seeded by epoch: a resumed run draws what the uninterrupted one would have drawn.
-    order = np.random.default_rng((config.seed, progress.epoch)).permutation(len(frames))
+    order = frames.pick_renditions(np.random.default_rng((config.seed, progress.epoch)))
     generator = torch.Generator(place).manual_seed(
         int(np.random.SeedSequence((config.seed, progress.epoch, rank)).generate_state(1)[0])
     )
@@ -162,7 +175,10 @@ def _one_epoch(
     model.train()
     for step in range(steps):
         picked = torch.from_numpy(order[step * batch : (step + 1) * batch][rank::world].copy())
-        images, masks = augment(frames.images[picked].to(place), frames.masks[picked].to(place))
+        images = frames.images[picked, : config.unet.frames].to(place)
+        # Blacked out before it is augmented: that is what black looks like when there is no other phase.
+        images[:, 1:] *= augment.chance(config.other_phase_probability, len(images), 1, 1, 1)
+        images, masks = augment(images, frames.masks[picked].to(place))
         rate = learning_rate(config, progress.step, done + share * step / steps)
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -193,7 +209,8 @@ def validate(model: nn.Module, frames: Frames, config: TrainConfig) -> dict[str,
     dice: dict[Structure, list[Tensor]] = {s: [] for s in Structure}
     for start in range(0, len(frames), config.batch):
         part = slice(start, start + config.batch)
-        images, masks = frames.images[part].float().to(place), frames.masks[part].long().to(place)
+        images = frames.images[part, : config.unet.frames].float().to(place)
+        masks = frames.masks[part].long().to(place)
         with autocast(place):
             scores, views = model(images.contiguous(memory_format=torch.channels_last))
         losses += [segmentation_loss(scores.float(), masks).item()] * len(masks)
@@ -290,10 +307,41 @@ def _agree(progress: Progress, world: int) -> None:
     progress.epoch_share, progress.seconds, progress.finished = float(told[0]), float(told[1]), bool(told[2])
 
 
-def _manifest(store: Store, split: Split, config: TrainConfig, place: torch.device) -> dict[str, object]:
+def _origin(start: Path, split: Split) -> dict[str, object]:
+    """What is known of the run that is started from; refuse one that saw the patients kept unseen now."""
+    try:
+        manifest = json.loads((start / "manifest.json").read_text(encoding="utf-8"))
+        weights = (start / "best.safetensors").read_bytes()
+    except (OSError, ValueError) as error:
+        raise InputError(f"{start}: no run with a finished epoch to start from ({error})") from error
+    earlier = manifest.get("start") or {"learned": [], "watched": []}
+    learned = {*manifest["split"]["train"], *earlier["learned"]}
+    watched = {*manifest["split"]["validation"], *earlier["watched"]}
+    if seen := (learned | watched) & set(split.test) or learned & set(split.validation):
+        raise InputError(
+            f"{start}: learned from or watched {len(seen)} patients that are to be unseen or watched now "
+            f"({', '.join(sorted(seen)[:3])}...): take the same split"
+        )
+    return {
+        "run": start.resolve().name,
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "learned": sorted(learned),
+        "watched": sorted(watched),
+    }
+
+
+def _load_start(model: UNet, start: Path) -> None:
+    path = start / "best.safetensors"
+    try:
+        start_from(model, read_tensors(path)[0])
+    except (KeyError, RuntimeError) as error:
+        raise InputError(f"{path}: weights of a network of another size; give the same --channels") from error
+
+
+def _manifest(stores: Sequence[Store], split: Split, config: TrainConfig, place: torch.device) -> dict[str, object]:
     return {
         "apical": __version__,
-        "data": {"name": store.path.name, "content_sha256": store.content_sha256},
+        "data": [{"name": store.path.name, "content_sha256": store.content_sha256} for store in stores],
         "recipe": json.loads(json.dumps(asdict(config))),
         "split": json.loads(json.dumps(split.as_dict())),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -315,7 +363,7 @@ def _claim(run: Path, manifest: dict[str, object], resume: bool) -> None:
         if not resume:
             raise OutputError(f"{run}: holds a run already; add --resume to go on with it, or name another folder")
         old = json.loads(path.read_text())
-        for key in ("data", "recipe", "split"):
+        for key in ("data", "recipe", "split", "start"):
             if old[key] != manifest[key]:
                 raise InputError(
                     f"{run}: its {key} differs from what is asked now; resume with the same, or name another folder"

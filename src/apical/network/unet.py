@@ -1,5 +1,8 @@
 """The network: a U-Net (Ronneberger et al. 2015, doi:10.1007/978-3-319-24574-4_28) that also names the view.
 
+It may see the same view at the other phase of the beat beside the frame itself: experts draw ED and ES
+together, a wall that is lost in one is often seen in the other, and errors that both share cancel in the EF.
+
 A strided stem halves the grid before the first block: expert contours are smooth at that scale, the
 scores are interpolated back linearly, and a CPU trains four times as many frames per second as with
 full-resolution blocks. Normalisation is part of the network, so the exported file takes raw grey levels.
@@ -7,6 +10,7 @@ full-resolution blocks. Normalisation is part of the network, so the exported fi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -23,6 +27,8 @@ class UNetConfig:
 
     channels: tuple[int, ...] = (32, 64, 128, 192, 256)
     """Feature channels from the finest level to the bottom; the grid halves from one to the next."""
+    frames: int = 2
+    """1: the frame alone. 2: also its view at the other phase, or black where there is none."""
 
     @property
     def stride(self) -> int:
@@ -33,7 +39,7 @@ class UNetConfig:
 class UNet(nn.Module):
     """Grey frames in, one score per label and pixel out.
 
-    Input (N, 1, H, W) float, grey levels 0-255. Output: scores (N, 4, H, W) in the order of
+    Input (N, frames, H, W) float, grey levels 0-255. Output: scores (N, 4, H, W) in the order of
     `anatomy.Label`, and view scores (N, 2) in the order of `anatomy.View`.
     """
 
@@ -41,14 +47,14 @@ class UNet(nn.Module):
         super().__init__()
         self.config = config
         widths = config.channels
-        self.stem = nn.Conv2d(1, widths[0], kernel_size=4, stride=2, padding=1)
+        self.stem = nn.Conv2d(config.frames, widths[0], kernel_size=4, stride=2, padding=1)
         self.down = nn.ModuleList(block(i, o) for i, o in zip((widths[0], *widths), widths, strict=False))
         self.up = nn.ModuleList(block(below + skip, skip) for skip, below in pairwise(widths))
         self.labels = nn.Conv2d(widths[0], len(Label), kernel_size=1)
         self.view = nn.Linear(widths[-1], len(View))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = standardise(x)  # (N, 1, H, W)
+        x = standardise(x)  # (N, frames, H, W)
         x = self.stem(x)  # (N, C0, H/2, W/2)
         skips: list[Tensor] = []
         for level, down in enumerate(self.down):
@@ -62,6 +68,21 @@ class UNet(nn.Module):
         return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False), view
 
 
+def start_from(network: UNet, weights: Mapping[str, Tensor]) -> None:
+    """Load the weights of an earlier network of this size; one that saw the frame alone starts by ignoring the other.
+
+    Raises
+    ------
+    RuntimeError
+        When the weights are of a network of another size.
+    """
+    weights = dict(weights)
+    missing = network.config.frames - weights["stem.weight"].shape[1]
+    if missing > 0:
+        weights["stem.weight"] = F.pad(weights["stem.weight"], (0, 0, 0, 0, 0, missing))
+    network.load_state_dict(weights)
+
+
 def block(inputs: int, outputs: int) -> nn.Sequential:
     """Two 3x3 convolutions, each with batch norm and ReLU."""
     layers: list[nn.Module] = []
@@ -71,7 +92,7 @@ def block(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def standardise(x: Tensor) -> Tensor:
-    """Zero mean and unit deviation per frame, so that gain and contrast settings cancel."""
+    """Zero mean and unit deviation per frame, so that gain and contrast settings cancel; black stays zero."""
     mean = x.mean(dim=(2, 3), keepdim=True)
     deviation = (x - mean).square().mean(dim=(2, 3), keepdim=True).sqrt()
     # One grey level keeps an empty frame finite instead of amplifying its noise.
