@@ -18,7 +18,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs `pip install apical[train]`")
 
 from apical.anatomy import Structure, View
-from apical.errors import InputError, OutputError
+from apical.calibration import Calibration, ErrorBound
+from apical.errors import InputError, ModelError, OutputError
 from apical.models import find_model
 from apical.network.augment import Augment, AugmentConfig
 from apical.network.checkpoint import read_tensors
@@ -230,15 +231,16 @@ def test_the_exported_model_gives_the_networks_scores(run: Path, tmp_path: Path)
     (evaluation / "report.md").write_text("# Evaluation of x\n\nmeasured\n\n## View 2CH\n\n![dice](dice.png)\n")
     export(run, tmp_path / "model", evaluation=evaluation)
     network, _ = load_run(run)
-    images = torch.rand(3, 1, 64, 64, generator=torch.Generator().manual_seed(0)) * 255
+    images = torch.rand(3, 2, 64, 64, generator=torch.Generator().manual_seed(0)) * 255
     with torch.no_grad():
-        scores, views = network(images)
+        expected = dict(zip(("scores", "views", "confidence", "unlike"), network(images), strict=True))
     for runtime in ("onnxruntime", "openvino"):
         pytest.importorskip(runtime)
         segmenter = Segmenter.load(tmp_path / "model", runtime)
-        got, got_views = segmenter._runtime(images.numpy())
-        np.testing.assert_allclose(got, scores.numpy(), atol=1e-3)
-        np.testing.assert_allclose(got_views, views.numpy(), atol=1e-3)
+        got = segmenter._runtime(images.numpy())
+        assert got.keys() == expected.keys()
+        for name, values in expected.items():
+            np.testing.assert_allclose(got[name], values.numpy(), atol=1e-3, rtol=1e-3, err_msg=name)
     card = (tmp_path / "model" / "MODEL_CARD.md").read_text()
     config = find_model(tmp_path / "model").config
     assert config["figures"] == {"n_patients": 50}
@@ -255,6 +257,45 @@ def test_the_exported_model_gives_the_networks_scores(run: Path, tmp_path: Path)
     assert config["training"]["split"]["train"] == ["patient0001"]
     with pytest.raises(OutputError, match="exists already"):
         export(run, tmp_path / "model")
+
+
+def test_a_model_carries_the_errors_of_unseen_patients(run: Path, tmp_path: Path):
+    found = Calibration(0.9, "hearts", ("patient0002",), (ErrorBound("biplane", "ef_percent", 50, 8.0),))
+
+    def evaluation(name: str, **others: object) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        summary = {"ef_interval": {"calibration": found.as_dict(), "half_splits": [], "own": []}} | others
+        (folder / "summary.json").write_text(json.dumps(summary))
+        (folder / "report.md").write_text("# Evaluation\n")
+        return folder
+
+    export(run, tmp_path / "bare")
+    bare = find_model(tmp_path / "bare")
+    assert bare.calibration.bounds == ()
+    assert "none: not calibrated" in (bare.folder / "MODEL_CARD.md").read_text()
+    own = evaluation("own", model_sha256=bare.sha256)
+    export(run, tmp_path / "model", evaluation=own)
+    model = find_model(tmp_path / "model")
+    assert model.calibration == found
+    assert model.config["figures"]["ef_interval"] == {"half_splits": [], "own": []}
+    assert "split conformal, 90 %, on 1 patients of hearts" in (model.folder / "MODEL_CARD.md").read_text()
+    export(run, tmp_path / "folded", calibration=evaluation("folds", model_sha256=None, folds=[{"name": "1"}]))
+    assert "cross-validation" in find_model(tmp_path / "folded").calibration.note
+    empty = {"ef_interval": {"calibration": Calibration().as_dict()}, "model_sha256": bare.sha256}
+    for name, others, why in (
+        ("foreign", {"model_sha256": "0" * 64}, "neither of this network"),
+        ("seen", empty, "no unseen patients"),
+        ("old", {"ef_interval": {}}, r"no errors of EF in its summary\.json"),
+    ):
+        with pytest.raises(InputError, match=why):
+            export(run, tmp_path / "refused", calibration=evaluation(name, **others))
+    path = model.folder / "config.json"
+    damaged = json.loads(path.read_text())
+    damaged["ef_interval"]["bounds"][0]["bound"] = -1
+    path.write_text(json.dumps(damaged))
+    with pytest.raises(ModelError, match="damaged model description"):
+        find_model(model.folder)
 
 
 def test_a_folder_without_a_finished_epoch_is_no_run(tmp_path: Path):
@@ -294,6 +335,7 @@ def test_image_and_mask_move_together():
         coarse_probability=0,
         dark_probability=0,
         reject_probability=0,
+        shadow_probability=0,
     )
     moved, labels = Augment(still, torch.Generator().manual_seed(5))(image, mask)
     assert not torch.equal(labels[0], mask[0].long())

@@ -7,7 +7,7 @@ precision. Both run in float32, so that the masks don't depend on the machine.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
@@ -16,20 +16,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apical import grid
-from apical.anatomy import View
+from apical.anatomy import Structure, View
 from apical.errors import InputError, ModelError
 from apical.models import DEFAULT, Model, find_model
 from apical.repair import repair_mask
-from apical.study import Frame, Image, Mask, Repair, Segmentation, Study
+from apical.study import Doubt, Frame, Image, Mask, Repair, Segmentation, Study
 
 BATCH = 8
 """Frames per call: enough to fill the cores, small enough to stay far below 1 GB."""
 
 
+Outputs = Mapping[str, NDArray[np.float32]]
+"""What the network gives, by name, one entry per frame: scores, views, confidence, unlike."""
+
+
 class _Runtime(Protocol):
     name: str
 
-    def __call__(self, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
+    def __call__(self, images: NDArray[np.float32]) -> Outputs: ...
 
 
 class Segmenter:
@@ -97,6 +101,7 @@ class Segmenter:
             When the model was not trained for a view of the study.
         """
         masks: dict[str, NDArray[np.uint8]] = {}
+        doubts: dict[str, Doubt] = {}
         views: dict[str, tuple[View, float]] = {}
         for item in study.items:
             if item.view is not None and item.view not in self.model.views:
@@ -105,14 +110,15 @@ class Segmenter:
         if study.frames:
             boxes = [grid.find_sector(f.image, f.region) for f in study.frames]
             pairs = [(f.image, study.other_phase(f)) for f in study.frames]
-            made, likely = self._run(pairs, boxes, on_image)
-            masks |= {f.name: m for f, m in zip(study.frames, made, strict=True)}
-            views |= {f.name: self._view(p) for f, p in zip(study.frames, likely, strict=True)}
+            made, told = self._run(pairs, boxes, on_image)
+            for i, frame in enumerate(study.frames):
+                masks[frame.name] = made[i]
+                views[frame.name], doubts[frame.name] = _told(told, slice(i, i + 1))
         for clip in study.clips:
             box = grid.find_sector(clip.images, clip.region)
-            made, likely = self._run([(i, None) for i in clip.images], [box] * len(clip.images), on_image)
+            made, told = self._run([(i, None) for i in clip.images], [box] * len(clip.images), on_image)
             masks[clip.name] = np.stack(made)
-            views[clip.name] = self._view(likely.mean(axis=0))
+            views[clip.name], doubts[clip.name] = _told(told, slice(None))
         repairs: dict[str, tuple[Repair, ...]] = {}
         if repair:
             for name, mask in masks.items():
@@ -123,28 +129,38 @@ class Segmenter:
             from apical.cycle.stability import stabilise
 
             masks |= {clip.name: stabilise(masks[clip.name], clip.frame_times_ms) for clip in study.clips}
-        return Segmentation(masks, self.model.name, self.runtime, views, repairs)
+        if len(self.model.views) < 2:
+            views = {}  # a model that knows one view finds it in every picture: that is no recognition
+        return Segmentation(masks, self.model.name, self.runtime, views, repairs, doubts, self.model.calibration)
 
     def _run(
         self, pairs: list[tuple[Image, Frame | None]], boxes: list[grid.Box], on_image: Callable[[int], None]
-    ) -> tuple[list[Mask], NDArray[np.float32]]:
+    ) -> tuple[list[Mask], Outputs]:
         masks: list[Mask] = []
-        views = []
+        told: dict[str, list[NDArray[np.float32]]] = {"views": [], "confidence": [], "unlike": []}
         for start in range(0, len(pairs), BATCH):
             part = list(zip(pairs[start : start + BATCH], boxes[start : start + BATCH], strict=True))
             batch = np.stack([grid.pair_to_network(*pair, box, self.model.size) for pair, box in part])
-            scores, view_scores = self._runtime(np.ascontiguousarray(batch[:, : self.model.frames]))
+            outputs = self._runtime(np.ascontiguousarray(batch[:, : self.model.frames]))
             masks += [
                 grid.to_native(s, box, (image.shape[0], image.shape[1]))
-                for s, ((image, _), box) in zip(scores, part, strict=True)
+                for s, ((image, _), box) in zip(outputs["scores"], part, strict=True)
             ]
-            views.append(_softmax(view_scores))
+            for name, values in told.items():
+                values.append(outputs[name])
             on_image(len(part))
-        return masks, np.concatenate(views)
+        return masks, {name: np.concatenate(values) for name, values in told.items()}
 
-    def _view(self, probability: NDArray[np.float32]) -> tuple[View, float]:
-        best = int(probability.argmax())
-        return list(View)[best], float(probability[best])
+
+def _told(outputs: Outputs, part: slice) -> tuple[tuple[View, float], Doubt]:
+    """View with its probability, and doubt, on average over a part of the pictures."""
+    probability = _softmax(outputs["views"][part]).mean(axis=0)
+    best = int(probability.argmax())
+    confidence = outputs["confidence"][part].mean(axis=0)
+    doubt = Doubt(
+        {s: float(c) for s, c in zip(Structure, confidence, strict=True)}, float(np.median(outputs["unlike"][part]))
+    )
+    return (list(View)[best], float(probability[best])), doubt
 
 
 def _repair(mask: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], tuple[Repair, ...]]:
@@ -171,13 +187,13 @@ def _onnxruntime(path: Path, threads: int | None) -> _Runtime:
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
 
     class Runtime:
         name = f"ONNX Runtime {onnxruntime.__version__}, float32"
 
-        def __call__(self, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-            scores, views = session.run(["scores", "views"], {"images": images})
-            return scores, views
+        def __call__(self, images: NDArray[np.float32]) -> Outputs:
+            return dict(zip(names, session.run(names, {"images": images}), strict=True))
 
     return Runtime()
 
@@ -196,8 +212,7 @@ def _openvino(path: Path, threads: int | None) -> _Runtime:
     class Runtime:
         name = f"OpenVINO {version}, float32"
 
-        def __call__(self, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-            result = compiled(images)
-            return result["scores"], result["views"]
+        def __call__(self, images: NDArray[np.float32]) -> Outputs:
+            return {output.any_name: values for output, values in compiled(images).items()}
 
     return Runtime()

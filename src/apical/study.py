@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from apical.anatomy import Phase, View
+from apical.anatomy import Phase, Structure, View
+from apical.calibration import Calibration
 
 Image = NDArray[np.uint8]
 """Grey image, uint8, (row, column)."""
@@ -104,6 +105,11 @@ class Patient:
     image_quality: Mapping[View, str] = field(default_factory=dict)
     published_ef_percent: float | None = None
     """EF that the data set itself states (CAMUS's `Info_*.cfg`); to compare with, never to report as measured."""
+    renumbered: bool = False
+    """Whether `id` is a folder's number in an edition with numbers of its own (CAMUS's PNG tree without its table).
+
+    Such an id may be another patient's in the data set itself: it says nothing about who is in which split.
+    """
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +156,16 @@ class Repair:
     pixels: int
 
 
+@dataclass(frozen=True)
+class Doubt:
+    """What the network knows of its own doubt about one picture, or on average about a clip's."""
+
+    confidence: Mapping[Structure, float]
+    """Dice that the mask would have on average if the network's probabilities were right; 0 for an absent structure."""
+    unlike: float
+    """Distance from the pictures that were learned from; above 1, farther than nearly all of their like."""
+
+
 @dataclass(frozen=True, eq=False)
 class Segmentation(Mapping[str, NDArray[np.uint8]]):
     """Masks by frame or clip name, on the native grid, and who made them.
@@ -165,6 +181,10 @@ class Segmentation(Mapping[str, NDArray[np.uint8]]):
     """View recognised from the pixels alone and its probability, by frame or clip name."""
     repairs: Mapping[str, tuple[Repair, ...]] = field(default_factory=dict)
     """What had to be repaired, by frame or clip name; only names with repairs."""
+    doubts: Mapping[str, Doubt] = field(default_factory=dict)
+    """What the network knows of its own doubt, by frame or clip name."""
+    calibration: Calibration | None = None
+    """What the model knows of its error on unseen patients; None where no model of apical made the masks."""
 
     def __getitem__(self, name: str) -> NDArray[np.uint8]:
         return self.masks[name]

@@ -44,6 +44,11 @@ class AugmentConfig:
     dark_probability: float = 0.15
     dark: tuple[float, float] = (0.25, 0.8)
     """Gain of a dark picture, whose faintest echoes drown in 8-bit steps."""
+    shadow_probability: float = 0.15
+    shadow: tuple[float, float] = (0.1, 0.7)
+    """Gain inside a wedge from the probe: a rib or lung in the way, a lost wall."""
+    shadow_width: tuple[float, float] = (0.03, 0.15)
+    """Half of the wedge's angle in radians."""
     reject_probability: float = 0.15
     reject: float = 0.2
     """Highest grey level, as a share of white, that a scanner's reject setting turns black."""
@@ -106,9 +111,26 @@ class Augment:
         low, high = c.dark
         dark = low + (high - low) * self._unit(n, 1, 1, 1)
         x = torch.where(self.chance(c.dark_probability, n, 1, 1, 1), x * dark, x)
+        shaded = self.chance(c.shadow_probability, n)
+        if shaded.any():
+            x[shaded] *= self._shadows(int(shaded.sum()), size)
         reject = c.reject * self._unit(n, 1, 1, 1) * self.chance(c.reject_probability, n, 1, 1, 1)
         x = (x - reject).clamp(min=0) / (1 - reject)
         return (x * 255).round().clamp(0, 255)
+
+    def _shadows(self, n: int, size: torch.Size) -> Tensor:
+        """Gain (n, 1, H, W) with one soft dark wedge each, from a point near the middle of the upper edge."""
+        place = self.generator.device
+        rows = torch.linspace(0, 1, size[0], device=place)[:, None]
+        columns = torch.linspace(-0.5, 0.5, size[1], device=place)
+        origin = 0.2 * self._uniform(n, 1, 1)
+        angle = torch.atan2(columns - origin, rows + 0.1 * self._unit(n, 1, 1) + 0.01)
+        middle = 0.7 * self._uniform(n, 1, 1)
+        narrow, wide = self.config.shadow_width
+        width = narrow + (wide - narrow) * self._unit(n, 1, 1)
+        low, high = self.config.shadow
+        gain = low + (high - low) * self._unit(n, 1, 1)
+        return (1 - (1 - gain) * torch.exp(-(((angle - middle) / width) ** 2)))[:, None]
 
     def _unit(self, *shape: int) -> Tensor:
         return torch.rand(*shape, generator=self.generator, device=self.generator.device)

@@ -35,6 +35,7 @@ echocardiograms ({", ".join(config["views"])}), and names the view.
 | input | {config["input"]["size"]} x {config["input"]["size"]}, {config["input"]["geometry"]}; {config["input"]["values"]} |
 | output | `scores` (frames, 4, {config["input"]["size"]}, {config["input"]["size"]}) and `views` (frames, 2), before softmax |
 | SHA-256 of model.onnx | `{config["sha256"]}` |
+| intervals of EF, EDV, ESV | {_intervals(config.get("ef_interval"))} |
 
 ## Training
 
@@ -54,6 +55,16 @@ CAMUS is one hospital and one make of scanner (GE Vivid E95). On other scanners 
 The masks follow CAMUS's conventions: trabeculae and papillary muscles belong to the cavity, walls may reach beyond the sector.
 Not for M-mode, Doppler, other windows, congenital disease, children, or any decision about a patient.
 """
+
+
+def _intervals(calibration: Mapping[str, Any] | None) -> str:
+    if not calibration or not calibration["bounds"]:
+        return "none: not calibrated on unseen patients"
+    text = (
+        f"split conformal, {100 * calibration['level']:g} %, on {len(calibration['patients'])} patients of "
+        f"{calibration['source']}"
+    )
+    return f"{text}; {calibration['note']}" if calibration["note"] else text
 
 
 def _data(stores: list[dict[str, str]]) -> str:

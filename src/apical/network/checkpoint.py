@@ -18,6 +18,11 @@ from torch import Tensor, nn
 from apical.errors import InputError
 from apical.files import atomic_write
 
+BEST, LAST = "best.safetensors", "last.safetensors"
+"""Weights for export, and everything to go on with, in a run's folder."""
+FAMILIARITY = "familiarity.safetensors"
+"""What `doubt.fit_familiarity` found, in a finished run's folder."""
+
 
 @dataclass
 class Progress:

@@ -6,41 +6,49 @@ import hashlib
 import json
 import tempfile
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from apical import __version__
-from apical.anatomy import Label, View
+from apical.anatomy import Label, Structure, View
+from apical.calibration import Calibration
 from apical.errors import InputError
 from apical.files import atomic_write, make_folder, refuse_existing, write_text
 from apical.models import FORMAT_VERSION
 from apical.network.card import model_card
-from apical.network.checkpoint import read_tensors
+from apical.network.checkpoint import BEST, FAMILIARITY, LAST, read_tensors
+from apical.network.doubt import Familiarity, Released
 from apical.network.unet import UNet, UNetConfig
 
 OPSET = 17
 """ONNX operator set: the oldest that holds all the network needs, for the oldest runtimes."""
 
 
-def load_run(run: Path) -> tuple[UNet, dict[str, Any]]:
-    """Return a run's best network, ready for inference, and its manifest.
+def load_run(run: Path) -> tuple[Released, dict[str, Any]]:
+    """Return a run's best network with its doubt, ready for inference, and its manifest.
 
     Raises
     ------
     InputError
-        When the folder holds no finished epoch.
+        When the folder holds no finished run.
     """
     path = run / "manifest.json"
-    if not path.is_file() or not (run / "best.safetensors").is_file():
+    if not path.is_file() or not (run / BEST).is_file():
         raise InputError(f"{run}: no run with a finished epoch; train one with `apical train`")
+    if not (run / FAMILIARITY).is_file():
+        raise InputError(f"{run}: the run has not ended; go on with `apical train --resume`")
     manifest = json.loads(path.read_text(encoding="utf-8"))
-    tensors, metadata = read_tensors(run / "best.safetensors")
+    tensors, metadata = read_tensors(run / BEST)
     settings = json.loads(metadata["config"])
     network = UNet(UNetConfig(tuple(settings["channels"]), settings["frames"]))
     network.load_state_dict(tensors)
-    return network.eval(), manifest
+    known, _ = read_tensors(run / FAMILIARITY)
+    familiarity = Familiarity(len(known["mean"]))
+    familiarity.load_state_dict(known)
+    return Released(network, familiarity).eval(), manifest
 
 
 def export(
@@ -49,6 +57,7 @@ def export(
     *,
     name: str | None = None,
     evaluation: Path | None = None,
+    calibration: Path | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write a run's best network as a released model.
@@ -61,14 +70,18 @@ def export(
         Name of the model; the folder's by default.
     evaluation
         Folder that `apical evaluate` wrote for this run's model, on patients that it never saw: its figures
-        go into config.json, its report into the card.
+        go into config.json, its report into the card, and what it found of the errors of EF, EDV and ESV gives the
+        intervals of `apical measure`.
+    calibration
+        Folder of another evaluation of this network, or of a cross-validation by its recipe, to give the intervals
+        instead: so that the patients of `evaluation` can judge them.
 
     Raises
     ------
     OutputError
         When the folder holds a model already and `overwrite` is not set.
     InputError
-        When the run has no finished epoch, or `evaluation` is none or of another network.
+        When the run has not ended, or `evaluation` is none or of another network.
     """
     network, manifest = load_run(run)
     refuse_existing(output / "config.json", overwrite=overwrite)
@@ -84,10 +97,14 @@ def export(
         "view_scores": [str(v) for v in View],
         "input": {
             "size": size,
-            "frames": network.config.frames,
+            "frames": network.network.config.frames,
             "geometry": "bounding box of the ultrasound sector, squashed to size x size (apical.grid)",
             "values": "grey levels 0-255, float32; each frame is standardised inside the network",
             "second_frame": "the same view at the other phase of the beat, or zeros where there is none",
+        },
+        "doubt": {
+            "confidence": [str(s) for s in Structure],
+            "unlike": "distance from the learned pictures in the network's features; above 1, beyond 99 % of them",
         },
         "parameters": sum(p.numel() for p in network.parameters()),
         "sha256": hashlib.sha256(data).hexdigest(),
@@ -100,6 +117,12 @@ def export(
     report = ""
     if evaluation is not None:
         config["figures"], report = _measured(evaluation)
+    # The errors stand in one place of the description, their coverage with the other figures.
+    found = config["figures"].get("ef_interval", {}).pop("calibration", None)
+    if calibration is not None:
+        config["ef_interval"] = calibration_of(calibration, config["sha256"]).as_dict()
+    elif found is not None:
+        config["ef_interval"] = Calibration.from_dict(found).as_dict()
     with atomic_write(output / "model.onnx", overwrite=True) as target:
         target.write_bytes(data)
     write_text(output / "MODEL_CARD.md", model_card(config, report), overwrite=True)
@@ -107,9 +130,9 @@ def export(
     write_text(output / "config.json", json.dumps(config, indent=1), overwrite=True)
 
 
-def to_onnx(network: UNet, size: int) -> bytes:
+def to_onnx(network: Released, size: int) -> bytes:
     """Return the network as ONNX bytes with a free number of frames."""
-    names = ["images", "scores", "views"]
+    names = ["images", "scores", "views", "confidence", "unlike"]
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # The TorchScript exporter is deprecated but needs no further package and takes seconds; the
         # new one takes a minute for the same graph.
@@ -117,7 +140,7 @@ def to_onnx(network: UNet, size: int) -> bytes:
         path = Path(folder) / "model.onnx"
         torch.onnx.export(
             network,
-            (torch.zeros(2, network.config.frames, size, size),),
+            (torch.zeros(2, network.network.config.frames, size, size),),
             str(path),
             dynamo=False,
             opset_version=OPSET,
@@ -126,6 +149,28 @@ def to_onnx(network: UNet, size: int) -> bytes:
             dynamic_axes={n: {0: "frames"} for n in names},
         )
         return path.read_bytes()
+
+
+def calibration_of(folder: Path, sha256: str) -> Calibration:
+    """Return what an evaluation of the network of this hash, or a cross-validation, found of the errors of volumes.
+
+    Raises
+    ------
+    InputError
+        When the folder holds none, it is of another network, or its patients were not unseen.
+    """
+    figures, _ = _measured(folder)
+    try:
+        found = Calibration.from_dict(figures["ef_interval"]["calibration"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder}: no errors of EF in its summary.json; evaluate again ({error!r})") from error
+    if not found.bounds:
+        raise InputError(f"{folder}: no unseen patients to calibrate intervals on; evaluate on some")
+    if figures.get("folds"):
+        return replace(found, note="errors of the cross-validation's networks, of the same recipe")
+    if figures.get("model_sha256") != sha256:
+        raise InputError(f"{folder}: neither of this network nor a cross-validation; give an evaluation of this run")
+    return found
 
 
 def _measured(evaluation: Path) -> tuple[dict[str, Any], str]:
@@ -138,6 +183,6 @@ def _measured(evaluation: Path) -> tuple[dict[str, Any], str]:
 
 
 def _duration(run: Path) -> dict[str, Any]:
-    _, metadata = read_tensors(run / "last.safetensors")
+    _, metadata = read_tensors(run / LAST)
     progress = json.loads(metadata["progress"])
     return {k: progress[k] for k in ("epoch", "best_epoch", "seconds")}

@@ -26,9 +26,19 @@ from apical.anatomy import FOREGROUND, Structure, View
 from apical.errors import InputError, OutputError
 from apical.files import make_folder, write_text
 from apical.network.augment import Augment, AugmentConfig
-from apical.network.checkpoint import Progress, load_checkpoint, read_tensors, save_checkpoint, write_tensors
+from apical.network.checkpoint import (
+    BEST,
+    FAMILIARITY,
+    LAST,
+    Progress,
+    load_checkpoint,
+    read_tensors,
+    save_checkpoint,
+    write_tensors,
+)
 from apical.network.curves import draw_curves, write_history
 from apical.network.dataset import Frames, load_frames
+from apical.network.doubt import fit_familiarity
 from apical.network.losses import dice_per_frame, segmentation_loss
 from apical.network.unet import UNet, UNetConfig, start_from
 from apical.split import Split
@@ -115,7 +125,7 @@ def train(
     average = copy.deepcopy(model).requires_grad_(False)
     optimizer = _optimizer(model, config)
     progress = Progress()
-    last = run / "last.safetensors"
+    last = run / LAST
     if resume and last.exists():
         progress = load_checkpoint(last, model, average, optimizer)
     parallel = DistributedDataParallel(model) if world > 1 else model
@@ -131,7 +141,7 @@ def train(
         dice = row.get("val_dice_mean", float(progress.epoch))  # nothing to watch: the last epoch is the best
         if rank == 0 and dice > progress.best_dice:
             progress.best_dice, progress.best_epoch = dice, progress.epoch
-            write_tensors(run / "best.safetensors", average.state_dict(), {"config": json.dumps(asdict(config.unet))})
+            write_tensors(run / BEST, average.state_dict(), {"config": json.dumps(asdict(config.unet))})
         progress.epoch_share = _share_done(progress, config) - done
         # Stop where a further epoch would overrun by more than half of itself.
         out_of_budget = _share_done(progress, config) + progress.epoch_share / 2 > 1
@@ -143,6 +153,11 @@ def train(
             draw_curves(run / "curves.png", progress.history)
             on_epoch(progress)
         _agree(progress, world)
+    if rank == 0 and not (run / FAMILIARITY).exists():
+        best = UNet(config.unet)
+        best.load_state_dict(read_tensors(run / BEST)[0])
+        familiarity = fit_familiarity(best.to(place), learned, watched, config.augment, config.seed)
+        write_tensors(run / FAMILIARITY, familiarity.state_dict(), {})
     if world > 1:
         dist.destroy_process_group()
     return progress
@@ -311,7 +326,7 @@ def _origin(start: Path, split: Split) -> dict[str, object]:
     """What is known of the run that is started from; refuse one that saw the patients kept unseen now."""
     try:
         manifest = json.loads((start / "manifest.json").read_text(encoding="utf-8"))
-        weights = (start / "best.safetensors").read_bytes()
+        weights = (start / BEST).read_bytes()
     except (OSError, ValueError) as error:
         raise InputError(f"{start}: no run with a finished epoch to start from ({error})") from error
     earlier = manifest.get("start") or {"learned": [], "watched": []}
@@ -331,7 +346,7 @@ def _origin(start: Path, split: Split) -> dict[str, object]:
 
 
 def _load_start(model: UNet, start: Path) -> None:
-    path = start / "best.safetensors"
+    path = start / BEST
     try:
         start_from(model, read_tensors(path)[0])
     except (KeyError, RuntimeError) as error:

@@ -54,12 +54,21 @@ class UNet(nn.Module):
         self.view = nn.Linear(widths[-1], len(View))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = standardise(x)  # (N, frames, H, W)
-        x = self.stem(x)  # (N, C0, H/2, W/2)
+        features = self.encode(x)
+        return self.decode(features)
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        """Return the features of every level, finest first: (N, C_level, H/2^(level+1), W/2^(level+1))."""
+        x = self.stem(standardise(x))
         skips: list[Tensor] = []
         for level, down in enumerate(self.down):
-            x = down(F.max_pool2d(x, 2) if level else x)  # (N, C_level, H/2^(level+1), ...)
+            x = down(F.max_pool2d(x, 2) if level else x)
             skips.append(x)
+        return skips
+
+    def decode(self, skips: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return scores and view scores from the features of every level."""
+        x = skips[-1]
         view = self.view(x.float().mean(dim=(2, 3)))  # (N, 2)
         for level in reversed(range(len(self.up))):
             x = F.interpolate(x, scale_factor=2.0, mode="nearest")

@@ -1,0 +1,118 @@
+"""What the network knows of its own doubt: how sure it is of each structure, and whether it ever saw such a picture.
+
+Confidence is the Dice that a mask would have on average if the probabilities were right. How unlike a picture is to
+those learned from is its Mahalanobis distance among them in the network's own features (Lee et al., NeurIPS 2018,
+arXiv:1807.03888), here the means of the two deepest levels. The network is sure of much that it never saw; its
+features are not alike.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from apical.anatomy import Label, Structure
+from apical.network.augment import Augment, AugmentConfig
+from apical.network.dataset import Frames
+from apical.network.unet import UNet
+
+_ENOUGH = 500
+"""Frames that tell how features are spread; each is seen as it is and augmented."""
+_SHRINKAGE = 0.01
+"""Share of the mean variance added to each: several hundred features from a thousand pictures."""
+_INSIDE = 0.99
+"""Share of augmented pictures that are to count as like the learned ones."""
+
+
+class Familiarity(nn.Module):
+    """How unlike the pictures are to those learned from: above 1, farther than nearly all that were watched."""
+
+    mean: Tensor
+    whitening: Tensor
+    limit: Tensor
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(n_features))
+        self.register_buffer("whitening", torch.eye(n_features))
+        self.register_buffer("limit", torch.ones(()))
+
+    def forward(self, skips: list[Tensor]) -> Tensor:
+        """Return (N,) distances in units of the limit, from the features of `UNet.encode`."""
+        return self.distance(described(skips)) / self.limit
+
+    def distance(self, features: Tensor) -> Tensor:
+        """Return (N,) root mean square deviations of (N, F) features."""
+        return ((features - self.mean) @ self.whitening).square().mean(dim=1).sqrt()
+
+
+class Released(nn.Module):
+    """What is exported: a network with its doubt.
+
+    Output: scores (N, 4, H, W), view scores (N, 2), confidence (N, 4) in the order of `anatomy.Structure`,
+    unlike (N,).
+    """
+
+    def __init__(self, network: UNet, familiarity: Familiarity) -> None:
+        super().__init__()
+        self.network, self.familiarity = network, familiarity
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        skips = self.network.encode(x)
+        scores, views = self.network.decode(skips)
+        return scores, views, confidence(scores), self.familiarity(skips)
+
+
+def confidence(scores: Tensor) -> Tensor:
+    """Return (N, 4) expected Dice per structure from scores (N, 4, H, W); 0 where the mask has no such structure."""
+    probability = scores.softmax(dim=1)
+    decided = (scores >= scores.amax(dim=1, keepdim=True)).to(probability.dtype)
+    expected = []
+    for structure in Structure:
+        labels = [Label(label).value for label in structure.labels]
+        p, m = probability[:, labels].sum(dim=1), decided[:, labels].sum(dim=1)
+        both, either = (p * m).sum(dim=(1, 2)), p.sum(dim=(1, 2)) + m.sum(dim=(1, 2))
+        expected.append(2 * both / (either + 1e-6))
+    return torch.stack(expected, dim=1)
+
+
+def described(skips: list[Tensor]) -> Tensor:
+    """Return (N, F) means over the picture of the two deepest levels."""
+    return torch.cat([s.float().mean(dim=(2, 3)) for s in skips[-2:]], dim=1)
+
+
+@torch.no_grad()
+def fit_familiarity(
+    network: UNet, learned: Frames, watched: Frames | None, config: AugmentConfig, seed: int
+) -> Familiarity:
+    """Describe the pictures that were learned from, and set the limit on those watched (learned ones if none were).
+
+    The frame alone is looked at, without the other phase: so are single pictures and clips.
+    """
+    network = network.eval()
+    generator = torch.Generator().manual_seed(seed)
+    augment = Augment(config, generator)
+    plain, augmented = _features(network, learned, augment, generator)
+    known = torch.cat([plain, augmented]).double()
+    covariance = torch.cov(known.T)
+    covariance += _SHRINKAGE * covariance.diagonal().mean() * torch.eye(len(covariance))
+    familiarity = Familiarity(known.shape[1])
+    familiarity.mean.copy_(known.mean(dim=0))
+    # cholesky(inverse): the squared length of x @ whitening is x' inverse(covariance) x.
+    familiarity.whitening.copy_(torch.linalg.cholesky(torch.linalg.inv(covariance)))
+    aside = augmented if watched is None else _features(network, watched, augment, generator)[1]
+    familiarity.limit.copy_(familiarity.distance(aside).quantile(_INSIDE))
+    return familiarity
+
+
+def _features(network: UNet, frames: Frames, augment: Augment, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Features of frames as they are and augmented."""
+    place = next(network.parameters()).device
+    plain, augmented = [], []
+    for picked in torch.split(torch.randperm(len(frames), generator=generator)[:_ENOUGH], 16):
+        images = frames.images[picked, : network.config.frames].clone()
+        images[:, 1:] = 0
+        moved, _ = augment(images, frames.masks[picked])
+        plain.append(described(network.encode(images.float().to(place))).cpu())
+        augmented.append(described(network.encode(moved.to(place))).cpu())
+    return torch.cat(plain), torch.cat(augmented)
