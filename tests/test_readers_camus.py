@@ -63,6 +63,8 @@ def test_png_alone_has_no_millimetres(tmp_path: Path) -> None:
     write_png_patient(tmp_path / "patient0001")
     study = read_study(tmp_path / "patient0001")
     assert study.patient.id == "patient0001"
+    assert study.patient.renumbered
+    assert any("need not be its CAMUS number" in note for note in study.notes)
     assert [f.name for f in study.frames] == [f"patient0001_{v}_{p}" for v in ("2CH", "4CH") for p in ("ED", "ES")]
     for frame in study.frames:
         np.testing.assert_array_equal(frame.image, speckle((16, 16)))
@@ -86,6 +88,8 @@ def test_the_table_gives_the_true_number_and_the_spacing(tmp_path: Path) -> None
     assert second.frame(View.A2C, Phase.ED).grid.spacing_mm is None  # that view is not in the table
     assert third.frames[0].grid.spacing_mm is None
     assert any("not in patients.csv" in note for note in third.notes)
+    # patient0003 is a folder's number: CAMUS's own patient0003 is somebody else.
+    assert [s.patient.renumbered for s in studies] == [False, False, True]
 
 
 @pytest.mark.parametrize("given", ["", "2CH_ES.png"])
@@ -115,6 +119,7 @@ def test_nifti_release_keeps_spacing_and_ignores_the_table(tmp_path: Path) -> No
         write_volume(folder / f"patient0001_4CH_{phase}_gt.nii.gz", labels((12, 16)), (0.154, 0.308))
     study = read_study(tmp_path / "nifti")
     assert study.patient.id == "patient0001"
+    assert not study.patient.renumbered
     frame = study.frames[0]
     assert (frame.name, frame.view, frame.phase) == ("patient0001_4CH_ED", View.A4C, Phase.ED)
     assert frame.grid.shape == frame.image.shape == (12, 16)

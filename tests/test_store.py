@@ -165,11 +165,10 @@ from pathlib import Path
 from test_store import study
 from apical.store import StoreWriter
 writer = StoreWriter(Path({path!r}))
-done = writer.done()
 print("start", flush=True)
 for i in range(40):
-    if f"patient{{i:04d}}" not in done:
-        writer.add(study(f"patient{{i:04d}}", seed=i))
+    if writer.keep(str(i)) is None:
+        writer.add(study(f"patient{{i:04d}}", seed=i), stamp=str(i))
         print(i, flush=True)
 writer.close()
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from apical.errors import ExitCode, InputError
 
@@ -19,6 +21,9 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results th
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 """Everything said to a person goes to standard error: standard output is for results."""
+
+_UNCUT = 1000
+"""Characters in a line of a table that no terminal shows."""
 
 
 @contextmanager
@@ -38,6 +43,12 @@ def say(line: str) -> None:
 def print_json(value: Any) -> None:
     """Print a result for another program."""
     typer.echo(json.dumps(value, indent=1, default=str))
+
+
+def print_table(table: Table) -> None:
+    """Print a result for a person on standard output; into a pipe or file, no column is cut to a terminal's width."""
+    width = None if sys.stdout.isatty() else _UNCUT
+    Console(highlight=False, markup=False, emoji=False, width=width).print(table)
 
 
 class LeftOut:

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from apical.cli.console import Json, LeftOut, Overwrite, exit_partial, print_json, progress_bar, say
+from apical.cli.console import Json, LeftOut, Overwrite, exit_partial, print_json, print_table, progress_bar, say
+from apical.errors import InputError
 
 
 def info(
@@ -17,9 +18,6 @@ def info(
     as_json: Json = False,
 ) -> None:
     """Say what is in a file or folder: patients, views, phases, sizes, spacing."""
-    from rich.table import Table
-
-    from apical.cli.console import console
     from apical.inputs import open_studies
     from apical.study import Frame
 
@@ -44,7 +42,22 @@ def info(
             )
     if as_json:
         print_json({"images": rows, "notes": sorted(notes), "left_out": left_out.items})
-        return
+    elif rows:
+        _print_images(rows)
+        for note in sorted(notes):
+            say(note)
+    if not rows:
+        raise InputError(
+            left_out.items[0]["reason"]
+            if len(left_out.items) == 1
+            else f"{path}: nothing in it can be used ({len(left_out.items)} left out, reasons above)"
+        )
+    exit_partial(left_out)
+
+
+def _print_images(rows: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
     table = Table("patient", "name", "view", "phase", "images", "size", "spacing (mm)", "expert mask")
     for row in rows:
         spacing = " x ".join(f"{s:.4g}" for s in row["spacing_mm"]) if row["spacing_mm"] else "unknown"
@@ -52,9 +65,7 @@ def info(
         expert = "yes" if row["expert_mask"] else "no"
         view, phase = row["view"] or "?", row["phase"] or ""
         table.add_row(row["patient"], row["name"], view, phase, str(row["images"]), size, spacing, expert)
-    console.print(table)
-    for note in sorted(notes):
-        say(note)
+    print_table(table)
 
 
 def prepare(
@@ -63,28 +74,34 @@ def prepare(
     folds: Annotated[
         Path | None, typer.Option(help="Folder of CAMUS's fold lists; found by itself as splits/ beside the data.")
     ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with code 6 when a file had to be left out.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with code 6 when anything had to be left out.")
+    ] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Read a dataset into one HDF5 store. Interrupted, it goes on where it was."""
-    from apical.readers import count_studies, read_studies
-    from apical.split import find_camus_folds
-    from apical.store import StoreWriter
+    from apical.readers import count_studies
+    from apical.split import find_camus_folds, read_camus_folds
+    from apical.store import prepare_store
 
-    total = count_studies(dataset)
-    fold_of = find_camus_folds(folds or dataset)
-    writer = StoreWriter(output, overwrite=overwrite)
-    done, left_out = writer.done(), LeftOut()
-    if done:
-        say(f"going on after {len(done)} patients that an earlier run had finished")
+    def on_start(n_earlier: int) -> None:
+        if n_earlier:
+            say(f"going on after {n_earlier} patients that an earlier run had finished")
+
+    total, left_out = count_studies(dataset), LeftOut()
+    fold_of = find_camus_folds(dataset) if folds is None else read_camus_folds(folds)
     with progress_bar("reading", total) as bar:
-        for study in read_studies(dataset, left_out):
-            bar.advance(bar.task_ids[0])
-            if study.patient.id not in done:
-                writer.add(study, fold_of.get(study.patient.id))
-    patients = writer.close()
-    say(f"{output}: {patients} patients, {len(left_out.items)} files left out")
+        patients = prepare_store(
+            dataset,
+            output,
+            fold_of,
+            left_out,
+            on_start=on_start,
+            on_patient=lambda: bar.advance(bar.task_ids[0]),
+            overwrite=overwrite,
+        )
+    say(f"{output}: {patients} patients; {len(left_out.items)} files or frames left out")
     if as_json:
         print_json({"store": str(output), "patients": patients, "left_out": left_out.items})
     if strict:

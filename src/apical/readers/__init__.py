@@ -5,15 +5,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from apical.errors import InputError
 from apical.readers.assemble import assemble_study, read_mask
-from apical.readers.tree import OnError, find_studies
+from apical.readers.stamp import stamp_of
+from apical.readers.tree import OnError, StudyFiles, find_studies, find_studies_of
 from apical.study import Study
 
-__all__ = ["OnError", "count_studies", "read_mask", "read_studies", "read_study"]
+__all__ = [
+    "OnError",
+    "StudyFiles",
+    "count_studies",
+    "read_files",
+    "read_mask",
+    "read_studies",
+    "read_study",
+    "stamp_of",
+]
 
 
 def read_study(path: Path | str) -> Study:
@@ -43,7 +53,9 @@ def read_study(path: Path | str) -> Study:
     return study
 
 
-def read_studies(path: Path | str, on_error: OnError | None = None) -> Iterator[Study]:
+def read_studies(
+    path: Path | str, on_error: OnError | None = None, *, finished: Callable[[StudyFiles], str | None] | None = None
+) -> Iterator[Study]:
     """Yield the patients at `path` one by one, sorted by folder and name.
 
     Parameters
@@ -51,37 +63,67 @@ def read_studies(path: Path | str, on_error: OnError | None = None) -> Iterator[
     on_error
         Called with the path and the error of each file that cannot be used, whose patient goes on
         without it. When absent, the first such error is raised.
+    finished
+        Asked before the files of each patient are decoded; they are passed over where it returns the
+        patient's id, as whom an earlier run has read them.
 
     Raises
     ------
     InputError
-        No echocardiogram at `path`; without `on_error`, also any unusable file, and two folders that
-        are one patient.
+        No echocardiogram at `path`; without `on_error`, also any unusable file, and a patient that is
+        found twice.
     """
-    path = Path(path)
+    yield from _read(find_studies(Path(path)), on_error or _raise, finished)
+
+
+def read_files(paths: Sequence[Path], on_error: OnError | None = None) -> Iterator[Study]:
+    """Yield the patients that files named one by one make up.
+
+    Files of one patient are read together where a folder with only these files would be; a patient of one
+    file is called after it.
+
+    Raises
+    ------
+    InputError
+        Without `on_error`, any unusable file, and a patient that is found twice.
+    """
     tell = on_error or _raise
+    yield from _read(find_studies_of(paths, tell), tell)
+
+
+def _read(
+    found: Iterable[StudyFiles], tell: OnError, finished: Callable[[StudyFiles], str | None] | None = None
+) -> Iterator[Study]:
     folder_of: dict[str, Path] = {}
-    for files in find_studies(path):
-        study = assemble_study(files, tell)
-        if study is None:
+    for files in found:
+        patient = finished(files) if finished else None
+        study = None if patient else assemble_study(files, tell)
+        if study:
+            patient = study.patient.id
+        if patient is None:
             continue
-        first = folder_of.setdefault(study.patient.id, files.folder)
-        if first != files.folder:
-            error = f"{files.folder}: {study.patient.id} was found in {first} already; give one of the two trees"
-            tell(files.folder, InputError(error))
+        if first := folder_of.get(patient):
+            where = "give one of the two trees" if first != files.folder else "put pictures and DICOM into two folders"
+            tell(files.folder, InputError(f"{files.folder}: {patient} was found in {first} already; {where}"))
             continue
-        yield study
+        folder_of[patient] = files.folder
+        if study:
+            yield study
 
 
-def count_studies(path: Path | str) -> int:
-    """Return how many patients `read_studies` goes through, from file names alone (for a progress bar).
+def count_studies(path: Path | Sequence[Path] | str) -> int:
+    """Return how many patients `read_studies`, or of several files `read_files`, goes through.
+
+    It goes by names alone (for a progress bar).
 
     Raises
     ------
     InputError
         No echocardiogram at `path`.
     """
-    return len(find_studies(Path(path)))
+    if isinstance(path, (str, Path)):
+        return len(find_studies(Path(path)))
+    return len(find_studies_of(path, lambda _path, _error: None))
 
 
 def _raise(_path: Path, error: InputError) -> None:

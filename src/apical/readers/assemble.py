@@ -27,7 +27,8 @@ def assemble_study(files: StudyFiles, on_error: OnError) -> Study | None:
         from apical.readers.dicom import read_dicom_study
 
         return read_dicom_study(files, on_error)
-    entry, notes = _look_up(files)
+    is_png_edition = _is_png_edition(files)
+    entry, notes = _look_up(files) if is_png_edition else (None, [])
     label = entry.patient_id if entry else files.label
     infos = dict(_infos(files, on_error))
     frames: list[Frame] = []
@@ -51,7 +52,8 @@ def assemble_study(files: StudyFiles, on_error: OnError) -> Study | None:
             frames.append(item)
     if not frames and not clips:
         return None
-    return Study(_patient(label, infos, notes), tuple(frames), tuple(clips), tuple(notes))
+    patient = replace(_patient(label, infos, notes), renumbered=is_png_edition and entry is None)
+    return Study(patient, tuple(frames), tuple(clips), tuple(notes))
 
 
 def read_mask(path: Path | str) -> tuple[Mask, Grid]:
@@ -67,16 +69,18 @@ def read_mask(path: Path | str) -> tuple[Mask, Grid]:
     return label_mask(path, raster), raster.grid
 
 
-def _look_up(files: StudyFiles) -> tuple[TableEntry | None, list[str]]:
-    """Find the true patient of a folder of CAMUS's PNG edition."""
-    is_png_edition = is_patient_folder(files.folder.resolve()) and any(
+def _is_png_edition(files: StudyFiles) -> bool:
+    """Whether it is a folder of CAMUS's PNG edition, which numbers its patients in its own way."""
+    return is_patient_folder(files.folder.resolve()) and any(
         i.name.camus and i.name.patient is None and image_suffix(i.path) == ".png" for i in files.images
     )
-    if not is_png_edition:
-        return None, []
+
+
+def _look_up(files: StudyFiles) -> tuple[TableEntry | None, list[str]]:
+    """Find the true patient of a folder of CAMUS's PNG edition."""
     table = find_table(files.folder)
     if table is None:
-        return None, []
+        return None, [f"{files.folder.name}: no patients.csv beside the data, so this need not be its CAMUS number"]
     entry = table.get(table_key(files.folder))
     if entry is None:
         return None, [f"{files.folder.name}: not in patients.csv, so neither its CAMUS number nor its spacing is known"]

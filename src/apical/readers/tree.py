@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from apical.errors import InputError
@@ -72,11 +72,39 @@ def find_studies(path: Path) -> list[StudyFiles]:
             dicoms += [p for p in files if not image_suffix(p) and not is_dicomdir(p) and is_dicom(p)]
         if dicoms:
             found += _by_study(dicoms)
-            found.sort(key=lambda files: (files.folder, files.label))
+            # Films before pictures, which are often only shots of the screen: of one name, the first is read.
+            found.sort(key=lambda files: (files.folder, files.label, not files.dicoms))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     if not found:
         raise InputError(f"{path}: no echocardiogram in this folder ({FORMATS} are read)")
+    return found
+
+
+def find_studies_of(paths: Sequence[Path], on_error: OnError) -> list[StudyFiles]:
+    """List the patients that files named one by one make up: as in a folder that holds nothing else.
+
+    A patient of one file is called after it. Expert masks and Info files beside the images are found. A file
+    that cannot be used is told of, with its error.
+    """
+    in_folder: dict[Path, list[Path]] = {}
+    found: list[StudyFiles] = []
+    dicoms: list[Path] = []
+    for path in paths:
+        if image_suffix(path):
+            in_folder.setdefault(path.parent.resolve(), []).append(path)
+        elif is_dicom(path):
+            dicoms.append(path)
+        elif not _INFO.match(path.name):
+            on_error(path, _not_read(path))
+    for given in in_folder.values():
+        folder = given[0].parent
+        try:
+            found += _studies_of(folder, [folder / path.name for path in given], on_error)
+        except OSError as error:
+            on_error(folder, InputError(f"{folder}: cannot be read ({error.strerror or error})"))
+    if dicoms:
+        found += _by_study(dicoms, named_singly=True)
     return found
 
 
@@ -96,23 +124,50 @@ def dicom_stem(path: Path) -> str:
     return path.name if path.suffix[1:].isdigit() else path.stem
 
 
-def _by_study(dicoms: list[Path]) -> list[StudyFiles]:
+def _by_study(dicoms: list[Path], *, named_singly: bool = False) -> list[StudyFiles]:
     from apical.readers.dicom_groups import group_by_study
 
-    return group_by_study(dicoms)
+    return group_by_study(dicoms, named_singly=named_singly)
+
+
+def _not_read(path: Path) -> InputError:
+    return InputError(f"{path}: not a format that is read ({FORMATS})")
+
+
+def _only_a_mask(path: Path) -> InputError:
+    return InputError(f"{path}: an expert mask, not an image; give the image or its folder")
+
+
+def _studies_of(folder: Path, given: list[Path], on_error: OnError) -> Iterator[StudyFiles]:
+    names = {path: parse_name(path) for path in given}
+    stems = {name.stem for name in names.values() if not name.is_mask}
+    for path, name in names.items():
+        if name.is_mask and name.stem not in stems:
+            on_error(path, _only_a_mask(path))
+    beside = [p for p in _files(folder, folder) if _INFO.match(p.name) or _is_mask_of(p, stems)]
+    for files in _studies_in(folder, sorted({p for p, name in names.items() if not name.is_mask} | set(beside))):
+        if len(files.images) > 1 or files.images[0].pictures:
+            yield files
+            continue
+        name = files.images[0].name
+        yield replace(files, label=_label(folder, name) or name.stem, infos=files.infos if name.camus else ())
+
+
+def _is_mask_of(path: Path, stems: Container[str]) -> bool:
+    return image_suffix(path) is not None and (name := parse_name(path)).is_mask and name.stem in stems
 
 
 def _single(path: Path) -> StudyFiles:
     folder = path.parent
     if image_suffix(path) is None:
         if not is_dicom(path):
-            raise InputError(f"{path}: not a format that is read ({FORMATS})")
+            raise _not_read(path)
         return StudyFiles(folder, dicom_stem(path), dicoms=(path,))
     name = parse_name(path)
     if name.is_mask:
-        raise InputError(f"{path}: an expert mask, not an image; give the image or its folder")
+        raise _only_a_mask(path)
     siblings = _files(folder, folder)
-    masks = [p for p in siblings if image_suffix(p) and parse_name(p).is_mask and parse_name(p).stem == name.stem]
+    masks = [p for p in siblings if _is_mask_of(p, (name.stem,))]
     images, _ = _pair([path, *masks])
     infos = tuple(p for p in siblings if _INFO.match(p.name)) if name.camus else ()
     return StudyFiles(folder, _label(folder, name) or name.stem, images, infos=infos)
