@@ -9,6 +9,7 @@ import re
 import sys
 import weakref
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,14 +17,16 @@ import numpy as np
 import pytest
 
 from apical.anatomy import Phase, View
+from apical.calibration import Calibration, ErrorBound
 from apical.errors import InputError, OutputError
-from apical.evaluate import Evaluation, document, evaluate, masks_from_folder
+from apical.evaluate import Evaluation, document, evaluate, masks_from_folder, read_evaluation
 from apical.measure import examination
 from apical.measure.results import Measurements, Status, VolumeDefinition, Volumes
 from apical.phantom import as_study, make_patient
-from apical.study import Frame, Grid, Mask, Patient, Study
+from apical.study import Frame, Grid, Mask, Patient, Segmentation, Study
 
 FILES = {"frames.csv", "patients.csv", "summary.json", "report.md", "dice.png", "bland_altman.png"}
+FILES |= {"single_plane.csv"}
 
 
 def heart(radius: int) -> Mask:
@@ -57,6 +60,8 @@ def study(
 def by_area(examined: Study, masks: Mapping[str, Mask]) -> Measurements:
     """Stand in for the real measurement: volume is the cavity's pixel count, so that results are known exactly."""
     volumes = {}
+    views = {frame.view for frame in examined.frames}
+    method = "biplane" if len(views) == 2 else f"single plane ({' '.join(views)})"
     for definition, factor in ((VolumeDefinition.ASE, 1.0), (VolumeDefinition.CAMUS, 2.0)):
         counts = {}
         for phase in Phase:
@@ -67,7 +72,7 @@ def by_area(examined: Study, masks: Mapping[str, Mask]) -> Measurements:
         complete = edv is not None and esv is not None
         ef = 100 * (edv - esv) / edv if complete else None
         status = Status.MEASURED if complete else Status.REFUSED
-        volumes[definition] = Volumes(definition, "biplane", edv, esv, ef, None, status, ())
+        volumes[definition] = Volumes(definition, method, edv, esv, ef, None, status, ())
     return Measurements(examined.patient, volumes)
 
 
@@ -104,6 +109,34 @@ def test_volumes_are_those_of_the_real_measurement(monkeypatch: pytest.MonkeyPat
         assert pair.reference["ef_percent"] == pytest.approx(60.0, abs=1.0)
         assert pair.same_method
     assert {a.agreement.mae for a in result.agreements if a.group == "all"} == {0.0}
+
+
+def test_single_planes_are_measured_beside_biplane(evaluation: Evaluation, tmp_path: Path):
+    assert {p.predicted_method for p in evaluation.volumes} == {"biplane"}
+    assert [p.predicted_method for p in evaluation.single_plane[:3:2]] == ["single plane (2CH)", "single plane (4CH)"]
+    both, view = evaluation.volumes[0], evaluation.single_plane[0]
+    assert view.reference["edv_ml"] == both.reference["edv_ml"] / 2
+    evaluation.write(tmp_path)
+    again = read_evaluation(tmp_path)
+    assert len(again.single_plane) == 2 * len(again.volumes) == 24
+    assert again.calibration == evaluation.calibration
+    one_view = [replace(s, frames=s.frames[:2]) for s in (study(0), study(1))]
+    assert evaluate(one_view, perfect).single_plane == ()
+
+
+def test_the_models_own_intervals_judge_only_who_did_not_calibrate_them(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("apical.measure.measure", examination.measure)
+    hearts = [as_study(make_patient(i, edv_ml=120.0, ef_percent=60.0), with_images=False) for i in (1, 2, 3)]
+    ids = [heart.patient.id for heart in hearts]
+    bounds = (ErrorBound("biplane method of disks, ASE 2015", "ef_percent", 50, 8.0),)
+    carried = Calibration(0.9, "hearts", (ids[0],), bounds)
+    result = evaluate(hearts, lambda s: Segmentation(s.references, "model", calibration=carried))
+    ase = {p.patient: p.ef_interval for p in result.volumes if p.definition == "ase"}
+    assert ase[ids[0]] is None
+    assert ase[ids[1]][1] - ase[ids[1]][0] == pytest.approx(16.0)
+    own = result.as_dict()["ef_interval"]["own"]
+    assert [(c["method"], c["n"], c["n_inside"]) for c in own] == [(bounds[0].method, 2, 2)]
+    assert "did not calibrate them" in document.render(result)
 
 
 def test_missing_masks_score_zero_and_leave_no_volume():

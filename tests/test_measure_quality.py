@@ -5,17 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from apical.anatomy import Label, Phase, View
-from apical.measure.quality import graded, outside, percent, status_of, ultrasound_sector
+from apical.anatomy import Label, Phase, Structure, View
+from apical.measure.quality import LIMITS, graded, outside, percent, status_of, ultrasound_sector
 from apical.measure.results import Finding, Reason, Severity, Status
 from apical.measure.ventricle import VentricleView, measure_view
-from apical.study import Frame, Grid, Spacing
+from apical.study import Doubt, Frame, Grid, Spacing
 from measure_hearts import DIASTOLE, Mask, draw
 
 
-def view_of(mask: Mask, image: Mask | None = None, spacing_mm: Spacing = (0.5, 0.5)) -> VentricleView:
+def view_of(
+    mask: Mask, image: Mask | None = None, spacing_mm: Spacing = (0.5, 0.5), doubt: Doubt | None = None
+) -> VentricleView:
     frame = Frame("f", np.zeros_like(mask) if image is None else image, Grid(mask.shape, spacing_mm))
-    return measure_view(frame, View.A4C, Phase.ED, mask, spacing_mm, in_mm=True)
+    return measure_view(frame, View.A4C, Phase.ED, mask, spacing_mm, in_mm=True, doubt=doubt)
 
 
 def severities(view: VentricleView) -> dict[Reason, Severity]:
@@ -150,3 +152,19 @@ def test_grading() -> None:
     assert status_of([], measured=False) is Status.REFUSED
     assert percent(0.0004) == "0.04 %"
     assert percent(0.254) == "25 %"
+
+
+@pytest.mark.parametrize(
+    ("below", "unlike", "expected"),
+    [
+        (-0.01, 0.9, {}),
+        (0.01, 0.9, {Reason.LOW_CONFIDENCE: Severity.CAUTION}),
+        (-0.01, 1.1, {Reason.UNLIKE_TRAINING: Severity.CAUTION}),
+        (0.01, 3.0, {Reason.UNLIKE_TRAINING: Severity.REFUSAL, Reason.LOW_CONFIDENCE: Severity.CAUTION}),
+    ],
+)
+def test_the_networks_own_doubt_is_graded(below: float, unlike: float, expected: dict[Reason, Severity]) -> None:
+    sure = dict.fromkeys(Structure, 1.0) | {Structure.ENDOCARDIUM: LIMITS.confidence_caution - below}
+    view = view_of(draw(DIASTOLE), doubt=Doubt(sure, unlike))
+    assert severities(view) == expected
+    assert (view.geometry is None) is (Severity.REFUSAL in expected.values())

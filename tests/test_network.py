@@ -227,7 +227,9 @@ def test_a_widened_start_ignores_the_other_phase():
 def test_the_exported_model_gives_the_networks_scores(run: Path, tmp_path: Path):
     evaluation = tmp_path / "evaluation"
     evaluation.mkdir()
-    (evaluation / "summary.json").write_text('{"n_patients": 50}')
+    export(run, tmp_path / "bare")
+    figures = {"model_sha256": find_model(tmp_path / "bare").sha256, "patients": ["p"], "seen_in_training": False}
+    (evaluation / "summary.json").write_text(json.dumps(figures))
     (evaluation / "report.md").write_text("# Evaluation of x\n\nmeasured\n\n## View 2CH\n\n![dice](dice.png)\n")
     export(run, tmp_path / "model", evaluation=evaluation)
     network, _ = load_run(run)
@@ -243,7 +245,7 @@ def test_the_exported_model_gives_the_networks_scores(run: Path, tmp_path: Path)
             np.testing.assert_allclose(got[name], values.numpy(), atol=1e-3, rtol=1e-3, err_msg=name)
     card = (tmp_path / "model" / "MODEL_CARD.md").read_text()
     config = find_model(tmp_path / "model").config
-    assert config["figures"] == {"n_patients": 50}
+    assert config["figures"] == figures
     assert "![" not in card
     for needed in (
         "CC BY-NC-SA 4.0",
@@ -257,6 +259,36 @@ def test_the_exported_model_gives_the_networks_scores(run: Path, tmp_path: Path)
     assert config["training"]["split"]["train"] == ["patient0001"]
     with pytest.raises(OutputError, match="exists already"):
         export(run, tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("others", "why"),
+    [
+        ({"model_sha256": "0" * 64}, "not of this run's network"),
+        ({"model_sha256": None}, "not of this run's network"),
+        ({"patients": ["patient0001", "patient0009"]}, "scored 1 patients that the run learned from or watched"),
+        ({"patients": ["patient0002"]}, "scored 1 patients that the run learned from or watched"),
+        ({"seen_in_training": True}, "patients who may be among those"),
+    ],
+)
+def test_a_card_takes_figures_of_its_own_network_on_unseen_patients_only(
+    run: Path, tmp_path: Path, others: dict[str, object], why: str
+):
+    export(run, tmp_path / "model")
+    right = {
+        "model_sha256": find_model(tmp_path / "model").sha256,
+        "patients": ["patient0009"],
+        "seen_in_training": False,
+    }
+    evaluation = tmp_path / "evaluation"
+    evaluation.mkdir()
+    (evaluation / "report.md").write_text("# Evaluation\n")
+    (evaluation / "summary.json").write_text(json.dumps(right))
+    export(run, tmp_path / "right", evaluation=evaluation)
+    (evaluation / "summary.json").write_text(json.dumps(right | others))
+    with pytest.raises(InputError, match=why):
+        export(run, tmp_path / "wrong", evaluation=evaluation)
+    assert not (tmp_path / "wrong" / "config.json").exists()
 
 
 def test_a_model_carries_the_errors_of_unseen_patients(run: Path, tmp_path: Path):
@@ -274,7 +306,7 @@ def test_a_model_carries_the_errors_of_unseen_patients(run: Path, tmp_path: Path
     bare = find_model(tmp_path / "bare")
     assert bare.calibration.bounds == ()
     assert "none: not calibrated" in (bare.folder / "MODEL_CARD.md").read_text()
-    own = evaluation("own", model_sha256=bare.sha256)
+    own = evaluation("own", model_sha256=bare.sha256, patients=["patient0003"], seen_in_training=False)
     export(run, tmp_path / "model", evaluation=own)
     model = find_model(tmp_path / "model")
     assert model.calibration == found

@@ -9,10 +9,12 @@ from __future__ import annotations
 from apical.evaluate.agreement import Agreement, PairedDifference, agreement, compare_models
 from apical.evaluate.bootstrap import Bootstrap
 from apical.evaluate.evaluation import Evaluation, evaluate
+from apical.evaluate.folds import pool
 from apical.evaluate.geometry import FrameScore, StructureScore, compare_masks, score_frame
 from apical.evaluate.masks import Predict, masks_from_folder
+from apical.evaluate.saved import read_evaluation, read_frames
 from apical.evaluate.summary import Summary, summarise
-from apical.evaluate.tables import comparison_rows, read_frames, to_markdown
+from apical.evaluate.tables import comparison_rows, to_markdown
 from apical.evaluate.volumes import VolumeAgreement, VolumePair, pair_volumes, volume_agreements
 
 __all__ = [
@@ -33,6 +35,8 @@ __all__ = [
     "evaluate",
     "masks_from_folder",
     "pair_volumes",
+    "pool",
+    "read_evaluation",
     "read_frames",
     "score_frame",
     "summarise",

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from apical.anatomy import View
 from apical.evaluate import tables
+from apical.evaluate.calibration import interval_section
+from apical.evaluate.folds import fold_values, over_folds
 from apical.evaluate.geometry import PIXEL
 from apical.evaluate.summary import ALL, FOREGROUND_MEAN, find, summarise
 from apical.evaluate.volumes import SAME_METHOD
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
 N_WORST = 10
 """Patients listed as the worst, by EF error and by Dice."""
+
+N_NAMED = 5
+"""Patients or files named in a sentence; the others are counted."""
 
 
 def render(evaluation: Evaluation, figures: Sequence[str] = ()) -> str:
@@ -34,6 +39,7 @@ def render(evaluation: Evaluation, figures: Sequence[str] = ()) -> str:
         f"seed {evaluation.bootstrap.seed}). HD: Hausdorff distance; HD95: its 95th percentile, the larger of both "
         "directions; MASD: mean absolute symmetric surface distance; distances are mean ± SD over frames.",
         *evaluation.notes,
+        *_left_out(evaluation),
     ]
     if any(s.unit == PIXEL for f in evaluation.frames for s in f.structures):
         parts.append(
@@ -45,9 +51,47 @@ def render(evaluation: Evaluation, figures: Sequence[str] = ()) -> str:
         title = "All views" if view == ALL else f"View {view}"
         parts += [f"## {title}", tables.to_markdown(tables.geometry_rows(evaluation.summaries, view))]
     parts += ["## Pixel accuracy", tables.to_markdown(tables.accuracy_rows(evaluation.summaries))]
-    parts += [*_by_quality(evaluation), *_volumes(evaluation), *_worst(evaluation)]
+    parts += [*_by_fold(evaluation), *_by_quality(evaluation), *_volumes(evaluation), *_interval(evaluation)]
+    parts += _worst(evaluation)
     parts += [f"![{name.removesuffix('.png').replace('_', ' ')}]({name})" for name in figures]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _left_out(evaluation: Evaluation) -> list[str]:
+    """Name who was asked for and could not be scored; the whole list stands in summary.json."""
+    if not evaluation.left_out:
+        return []
+    named = "; ".join(f"{what} {reason}" for what, reason in list(evaluation.left_out.items())[:N_NAMED])
+    more = " and others (summary.json)" if len(evaluation.left_out) > N_NAMED else ""
+    return [f"**Asked for, but not scored: {len(evaluation.left_out)}.** {named}{more}."]
+
+
+def _by_fold(evaluation: Evaluation) -> list[str]:
+    """Return the figures of each fold of a cross-validation, and their mean and spread."""
+    if not evaluation.folds:
+        return []
+    columns = {f"dice_{structure}": (name, 3) for structure, name in tables.STRUCTURE_NAMES.items()}
+    columns |= {"hd_mm_endo": ("endocardial HD (mm)", 2)}
+    columns |= {f"{d}_ef_percent_mae": (f"EF MAE (`{d}`)", 1) for d in ("ase", "camus")}
+    rows: list[tables.Row] = [
+        {"fold": fold.name, "patients": fold.n_patients}
+        | {title: tables.number(values.get(key), digits) for key, (title, digits) in columns.items()}
+        for fold in evaluation.folds
+        for values in (fold_values(fold),)
+    ]
+    spread = over_folds(evaluation.folds)
+    last: dict[str, object] = {"fold": "mean ± SD over folds", "patients": evaluation.n_patients}
+    for key, (title, digits) in columns.items():
+        over = spread.get(key, {"mean": None, "sd": None})
+        last[title] = tables.number(over["mean"], digits)
+        if over["sd"] is not None:
+            last[title] = f"{last[title]} ± {tables.number(over['sd'], digits)}"
+    return [
+        "## By fold",
+        "Each patient was scored once, by the network that had never seen it. The other tables are over all patients; "
+        "here each fold counts once, and the SD is that between folds.",
+        tables.to_markdown([*rows, last]),
+    ]
 
 
 def _by_quality(evaluation: Evaluation) -> list[str]:
@@ -85,6 +129,10 @@ def _volumes(evaluation: Evaluation) -> list[str]:
         "By the status of the predicted measurement: whether caution was called for.",
         tables.to_markdown(tables.agreement_rows(by_status)),
     ]
+
+
+def _interval(evaluation: Evaluation) -> list[str]:
+    return interval_section(evaluation.calibration, (*evaluation.single_plane, *evaluation.volumes))
 
 
 def _worst(evaluation: Evaluation) -> list[str]:

@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from apical import __version__
+from apical.anatomy import View
+from apical.calibration import Calibration
 from apical.errors import InputError
 from apical.evaluate import document, tables
 from apical.evaluate.agreement import PairedDifference, compare_models
 from apical.evaluate.bootstrap import Bootstrap
+from apical.evaluate.calibration import calibrate, interval_dict
+from apical.evaluate.folds import fold_dict, fold_rows, over_folds
 from apical.evaluate.geometry import FrameScore, score_frame
 from apical.evaluate.masks import Predict
 from apical.evaluate.summary import Summary, summarise
 from apical.evaluate.volumes import VolumeAgreement, VolumePair, pair_volumes, volume_agreements
-from apical.files import atomic_write, csv_text, make_folder, refuse_existing
-from apical.study import Study
+from apical.files import atomic_write, csv_text, make_folder, refuse_existing, write_text
+from apical.study import Mask, Segmentation, Study
 
 Progress = Callable[[str], None]
 """Called with the patient's id after each patient."""
 
 FRAMES_CSV, PATIENTS_CSV, SUMMARY_JSON, REPORT = "frames.csv", "patients.csv", "summary.json", "report.md"
+SINGLE_PLANE_CSV = "single_plane.csv"
+FOLDS_CSV = "folds.csv"
 DICE_PNG, BLAND_ALTMAN_PNG = "dice.png", "bland_altman.png"
+RESULT_FILES = (FRAMES_CSV, PATIENTS_CSV, SINGLE_PLANE_CSV, FOLDS_CSV, DICE_PNG, BLAND_ALTMAN_PNG, REPORT, SUMMARY_JSON)
+"""Everything that `Evaluation.write` may leave in a folder."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +49,21 @@ class Evaluation:
     volumes
         One entry per patient and definition.
     notes
-        What was left out, in sentences.
+        What is to be known of it, in sentences.
     bootstrap
         How intervals are drawn.
+    model_sha256
+        Hash of the model's network; None for masks of a tool.
+    seen_in_training
+        Whether patients that the model learned from or was chosen by are, or may be, among the scored.
+    left_out
+        Patients and files that were asked for and could not be scored, and why.
+    folds
+        The evaluations that this one pools (`pool`), one per fold of a cross-validation.
+    single_plane
+        As `volumes`, of each view of biplane patients by itself: for the intervals of single-plane studies.
+    data
+        Name of the data set.
     """
 
     name: str
@@ -50,6 +71,12 @@ class Evaluation:
     volumes: tuple[VolumePair, ...] = ()
     notes: tuple[str, ...] = ()
     bootstrap: Bootstrap = field(default_factory=Bootstrap)
+    model_sha256: str | None = None
+    seen_in_training: bool = False
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    folds: tuple[Evaluation, ...] = ()
+    single_plane: tuple[VolumePair, ...] = ()
+    data: str = ""
 
     @cached_property
     def summaries(self) -> list[Summary]:
@@ -61,10 +88,22 @@ class Evaluation:
         """EDV, ESV and EF by definition."""
         return volume_agreements(self.volumes, self.bootstrap)
 
+    @cached_property
+    def calibration(self) -> Calibration:
+        """Bounds of the errors of EDV, ESV and EF; none where the model has seen patients, or may have."""
+        # A gate that leaves one view of a biplane study is rare: the view by itself is what its error is learned on.
+        pairs = () if self.seen_in_training else (*self.single_plane, *self.volumes)
+        return calibrate(pairs, source=self.data or "unnamed data")
+
+    @property
+    def patients(self) -> list[str]:
+        """Patients with at least one expert mask, sorted: who was scored."""
+        return sorted({f.patient for f in self.frames})
+
     @property
     def n_patients(self) -> int:
-        """Patients with at least one expert mask."""
-        return len({f.patient for f in self.frames})
+        """Number of `patients`."""
+        return len(self.patients)
 
     @property
     def n_missing(self) -> int:
@@ -78,20 +117,27 @@ class Evaluation:
     def as_dict(self) -> dict[str, Any]:
         """Return all tables as a JSON-ready dictionary."""
         return {
+            "apical_version": __version__,
             "name": self.name,
+            "model_sha256": self.model_sha256,
+            "seen_in_training": self.seen_in_training,
+            "patients": self.patients,
+            "left_out": [{"what": what, "reason": reason} for what, reason in self.left_out.items()],
             "n_patients": self.n_patients,
             "n_frames": len(self.frames),
             "n_missing": self.n_missing,
             "bootstrap": vars(self.bootstrap),
             "geometry": [s.as_dict() for s in self.summaries],
             "volumes": [a.as_dict() for a in self.agreements],
+            "data": self.data,
+            "ef_interval": interval_dict(self.calibration, (*self.single_plane, *self.volumes)),
             "notes": list(self.notes),
-        }
+        } | ({"folds": [fold_dict(f) for f in self.folds], "over_folds": over_folds(self.folds)} if self.folds else {})
 
     def write(self, folder: Path, *, overwrite: bool = False) -> list[Path]:
-        """Write frames.csv, patients.csv, summary.json, report.md, dice.png and bland_altman.png; return their paths.
+        """Write tables (CSV), summary.json, report.md, dice.png and bland_altman.png; return their paths.
 
-        A file without content (no volumes at all) is not written.
+        Tables are frames.csv, patients.csv, single_plane.csv and folds.csv. A file without content is not written.
 
         Raises
         ------
@@ -106,21 +152,23 @@ class Evaluation:
         texts = {
             FRAMES_CSV: csv_text(tables.frame_rows(self.frames)),
             PATIENTS_CSV: csv_text(tables.volume_rows(self.volumes)),
-            SUMMARY_JSON: json.dumps(self.as_dict(), indent=1, allow_nan=False) + "\n",
+            SINGLE_PLANE_CSV: csv_text(tables.volume_rows(self.single_plane)),
+            FOLDS_CSV: csv_text(fold_rows(self.folds)),
             REPORT: document.render(self, figures),
+            SUMMARY_JSON: json.dumps(self.as_dict(), indent=1, allow_nan=False) + "\n",
         }
         texts = {name: text for name, text in texts.items() if text}
         # All are asked for first, so that a refusal leaves no half of a new evaluation beside an old one.
         for name in (*texts, *figures):
             refuse_existing(folder / name, overwrite=overwrite)
-        for name, text in texts.items():
-            with atomic_write(folder / name, overwrite=overwrite) as temporary:
-                temporary.write_text(text, encoding="utf-8")
         with atomic_write(folder / DICE_PNG, overwrite=overwrite) as temporary:
             write_dice_boxes(temporary, self.frames, self.name)
         if has_errors:
             with atomic_write(folder / BLAND_ALTMAN_PNG, overwrite=overwrite) as temporary:
                 write_bland_altman(temporary, self.volumes, self.name)
+        # The summary comes last: a folder that has it holds a whole evaluation.
+        for name, text in texts.items():
+            write_text(folder / name, text, overwrite=overwrite)
         return [folder / name for name in (*texts, *figures)]
 
 
@@ -130,6 +178,10 @@ def evaluate(
     progress: Progress | None = None,
     *,
     name: str = "model",
+    wanted: Iterable[str] = (),
+    model_sha256: str | None = None,
+    seen_in_training: bool = False,
+    data: str = "",
     bootstrap: Bootstrap = Bootstrap(),
 ) -> Evaluation:
     """Score predicted masks against the expert's, frame by frame, and the volumes measured on both.
@@ -145,6 +197,10 @@ def evaluate(
         Called after each patient.
     name
         Of the model or tool.
+    wanted
+        Patients that were asked for: who of them is not scored stands in the evaluation's `left_out`.
+    model_sha256, seen_in_training, data
+        As in `Evaluation`.
 
     Raises
     ------
@@ -155,6 +211,7 @@ def evaluate(
 
     frames: list[FrameScore] = []
     volumes: list[VolumePair] = []
+    single_plane: list[VolumePair] = []
     seen: set[str] = set()
     unreferenced: list[str] = []
     for study in studies:
@@ -171,8 +228,10 @@ def evaluate(
                     quality = study.patient.image_quality.get(frame.view, "") if frame.view else ""
                     frames.append(score_frame(frame, masks.get(frame.name), patient, quality))
             # Only frames with an expert mask: else the model might measure biplane what the expert could not.
-            scored = {frame: masks[frame] for frame in references if frame in masks}
+            scored = _scored(patient, masks, references)
             volumes += pair_volumes(patient, measure(study, scored), measure(study, references))
+            for one_view in _single_views(study, references):
+                single_plane += pair_volumes(patient, measure(one_view, scored), measure(one_view, references))
         if progress:
             progress(patient)
     if not frames:
@@ -183,7 +242,41 @@ def evaluate(
             f"{name}: no mask for any of the {len(frames)} frames; give masks of these patients, "
             f"named like {frames[0].frame}"
         )
-    return Evaluation(name, tuple(frames), tuple(volumes), _notes(unreferenced), bootstrap)
+    scored_patients = {f.patient for f in frames}
+    return Evaluation(
+        name,
+        tuple(frames),
+        tuple(volumes),
+        _notes(unreferenced),
+        bootstrap,
+        model_sha256,
+        seen_in_training,
+        left_out={
+            patient: "has no expert mask in the scored views" if patient in seen else "is not in the data"
+            for patient in sorted(set(wanted) - scored_patients)
+        },
+        single_plane=tuple(single_plane),
+        data=data,
+    )
+
+
+def _scored(patient: str, masks: Mapping[str, Mask], references: Mapping[str, Mask]) -> Mapping[str, Mask]:
+    """Return the predicted masks of frames that have an expert's, with what the model says beside them."""
+    kept = {frame: masks[frame] for frame in references if frame in masks}
+    if not isinstance(masks, Segmentation):
+        return kept
+    # An interval holds by construction the patients who calibrated it: of them it has nothing to say.
+    judging = masks.calibration is None or patient not in masks.calibration.patients
+    return replace(masks, masks=kept, calibration=masks.calibration if judging else None)
+
+
+def _single_views(study: Study, references: Mapping[str, Mask]) -> list[Study]:
+    """Return the study reduced to each of its views, where it has more than one."""
+    frames = [frame for frame in study.frames if frame.name in references]
+    views = [view for view in View if any(frame.view is view for frame in frames)]
+    if len(views) < 2:
+        return []
+    return [replace(study, frames=tuple(frame for frame in frames if frame.view is view)) for view in views]
 
 
 def _notes(unreferenced: list[str]) -> tuple[str, ...]:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from apical.anatomy import Phase, Structure, View
-from apical.errors import InputError
 from apical.evaluate.agreement import PairedDifference
 from apical.evaluate.bootstrap import Interval
-from apical.evaluate.geometry import FrameScore, StructureScore
+from apical.evaluate.geometry import FrameScore
 from apical.evaluate.summary import ALL, DISTANCES, FOREGROUND_MEAN, WHOLE_IMAGE, Summary, find
 from apical.evaluate.volumes import QUANTITIES, VolumeAgreement, VolumePair
 
@@ -53,24 +50,6 @@ def frame_rows(frames: Iterable[FrameScore]) -> list[Row]:
     ]
 
 
-def read_frames(path: Path) -> list[FrameScore]:
-    """Read the frame scores that `Evaluation.write` left in `frames.csv`, to compare models later.
-
-    Raises
-    ------
-    InputError
-        If the file is not such a table.
-    """
-    grouped: dict[tuple[str, str], list[dict[str, str]]] = {}
-    try:
-        with path.open(newline="", encoding="utf-8") as handle:
-            for row in csv.DictReader(handle):
-                grouped.setdefault((row["patient"], row["frame"]), []).append(row)
-        return [_frame_score(rows) for rows in grouped.values()]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a frames.csv of `apical evaluate` ({error})") from error
-
-
 def volume_rows(pairs: Iterable[VolumePair]) -> list[Row]:
     """Return one row per patient and definition."""
     return [
@@ -87,6 +66,8 @@ def volume_rows(pairs: Iterable[VolumePair]) -> list[Row]:
             "predicted_status": p.predicted_status,
             "reference_status": p.reference_status,
             "findings": " ".join(p.reasons),
+            "ef_interval_low_percent": _rounded(p.ef_interval[0]) if p.ef_interval else None,
+            "ef_interval_high_percent": _rounded(p.ef_interval[1]) if p.ef_interval else None,
         }
         for p in pairs
     ]
@@ -221,35 +202,3 @@ def _mean_sd(summary: Summary | None) -> str:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
-
-
-def _frame_score(rows: list[dict[str, str]]) -> FrameScore:
-    def optional(text: str) -> float | None:
-        return float(text) if text else None
-
-    head = rows[0]
-    structures = tuple(
-        StructureScore(
-            structure=Structure(row["structure"]),
-            dice=float(row["dice"]),
-            hd=optional(row["hd"]),
-            hd95=optional(row["hd95"]),
-            masd=optional(row["masd"]),
-            unit=row["unit"],
-        )
-        for row in rows
-    )
-    if [s.structure for s in structures] != list(Structure):
-        raise ValueError(f"{head['frame']} has not exactly one row per structure")
-    return FrameScore(
-        patient=head["patient"],
-        frame=head["frame"],
-        view=View(head["view"]) if head["view"] else None,
-        phase=Phase(head["phase"]) if head["phase"] else None,
-        quality=head["quality"],
-        missing=bool(int(head["missing"])),
-        n_pixels=int(head["n_pixels"]),
-        accuracy=float(head["accuracy"]),
-        heart_accuracy=float(head["heart_accuracy"]),
-        structures=structures,
-    )

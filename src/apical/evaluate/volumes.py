@@ -36,6 +36,8 @@ class VolumePair:
         measured, caution or refused.
     reasons
         Codes of the findings on the predicted masks.
+    ef_interval
+        Ends of the interval that the model itself gave for EF, in percent; None where it gave none.
     """
 
     patient: str
@@ -47,6 +49,7 @@ class VolumePair:
     predicted_status: str
     reference_status: str
     reasons: tuple[str, ...] = ()
+    ef_interval: tuple[float, float] | None = None
 
     @property
     def same_method(self) -> bool:
@@ -100,6 +103,7 @@ def pair_volumes(patient: str, predicted: Measurements, reference: Measurements)
             predicted_status=predicted.volumes[definition].status.value,
             reference_status=expert.status.value,
             reasons=tuple(dict.fromkeys(f.reason.value for f in predicted.volumes[definition].findings)),
+            ef_interval=predicted.volumes[definition].ef_interval.ends,
         )
         for definition, expert in reference.volumes.items()
     ]

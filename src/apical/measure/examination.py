@@ -8,13 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apical.anatomy import Label, Phase, View
+from apical.calibration import Calibration
 from apical.errors import InputError
+from apical.measure.interval import with_intervals
 from apical.measure.quality import LIMITS, percent
 from apical.measure.quantities import measure_quantities
-from apical.measure.results import Finding, Measurements, Reason, Severity, VolumeDefinition
+from apical.measure.results import Finding, Measurements, Reason, Severity
 from apical.measure.ventricle import VentricleView, measure_view
 from apical.measure.volumes import ase_volumes, camus_definition_volumes, plan_views
-from apical.study import Frame, Mask, Segmentation, Spacing, Study
+from apical.study import Doubt, Frame, Mask, Segmentation, Spacing, Study
 
 _INSTANT = {Phase.ED: "end-diastolic", Phase.ES: "end-systolic"}
 
@@ -31,7 +33,8 @@ def measure(study: Study, masks: Mapping[str, NDArray[np.uint8]]) -> Measurement
         Frames with view and phase; others are passed over. Where a view and phase has several frames,
         the first counts.
     masks
-        Labels 0-3, (row, column) on the frame's native grid, by frame name.
+        Labels 0-3, (row, column) on the frame's native grid, by frame name. A `Segmentation` also brings what its
+        model knows of its own error, for the intervals.
 
     Returns
     -------
@@ -64,22 +67,24 @@ def measure(study: Study, masks: Mapping[str, NDArray[np.uint8]]) -> Measurement
             ),
         )
     common += _repaired(given, masks)
+    doubts: Mapping[str, Doubt] = getattr(masks, "doubts", {})
     views: dict[tuple[View, Phase], VentricleView] = {}
     for (view, phase), spacing_mm in spacings.items():
         frame = given[view, phase]
         mask = _checked_mask(masks[frame.name], frame, study.patient.id)
         unit: Spacing = spacing_mm if in_mm and spacing_mm is not None else (1.0, 1.0)
-        views[view, phase] = measure_view(frame, view, phase, mask, unit, in_mm=in_mm)
+        views[view, phase] = measure_view(frame, view, phase, mask, unit, in_mm=in_mm, doubt=doubts.get(frame.name))
 
     plan = plan_views(views, in_mm=in_mm)
     ase = ase_volumes(views, plan, common, study.patient.sex, in_mm=in_mm)
     # The published algorithm knows no such gate: it takes both views, and the reader is told.
     disagreement = tuple(f for f in plan.findings if f.reason is Reason.VIEWS_DISAGREE)
     camus = camus_definition_volumes(views, common + disagreement, in_mm=in_mm)
+    calibration: Calibration | None = getattr(masks, "calibration", None)
     heart_rate_bpm = next((clip.heart_rate_bpm for clip in study.clips if clip.heart_rate_bpm), None)
     return Measurements(
         patient=study.patient,
-        volumes={VolumeDefinition.ASE: ase, VolumeDefinition.CAMUS: camus},
+        volumes={v.definition: with_intervals(v, calibration) for v in (ase, camus)},
         geometry={key: v.geometry for key, v in views.items() if v.geometry is not None},
         quantities=measure_quantities(views, plan, ase, study.patient, heart_rate_bpm, in_mm=in_mm),
         findings=tuple(dict.fromkeys((*ase.findings, *camus.findings, *_beside_volumes(views)))),

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from apical.anatomy import Phase, View
+from apical.anatomy import Phase, Structure, View
 from apical.measure.landmarks import Landmarks
 from apical.measure.results import DiskProfile, Finding, Reason, Severity, Status
-from apical.study import Image
+from apical.study import Doubt, Image
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,11 @@ class Limits:
     ef_percent: tuple[float, float] = (10.0, 85.0)
     repair_caution: float = 0.01
     """Part of the heart that a repair of the predicted mask changed."""
+    confidence_caution: float = 0.93
+    """Dice of the cavity that the network expects of itself."""
+    unlike_caution: float = 1.0
+    unlike_refusal: float = 1.5
+    """Distance from the pictures that the network learned from, in its own limit."""
     atrium_cut: float = 0.02
     """Part of the atrium's outline on the edge of the image or of the sector."""
 
@@ -122,6 +127,21 @@ class Inspector:
     def refused(self) -> bool:
         """Whether any finding so far is a refusal."""
         return any(f.severity is Severity.REFUSAL for f in self.findings)
+
+    def check_doubt(self, doubt: Doubt) -> None:
+        """Check what the network that made the mask knows of its own doubt."""
+        self.note(
+            graded(doubt.unlike, LIMITS.unlike_caution, LIMITS.unlike_refusal),
+            Reason.UNLIKE_TRAINING,
+            f"the picture is unlike those that the network learned from ({doubt.unlike:.1f} times its limit): "
+            "is it an apical view?",
+        )
+        sure = doubt.confidence[Structure.ENDOCARDIUM]
+        self.note(
+            Severity.CAUTION if sure < LIMITS.confidence_caution else None,
+            Reason.LOW_CONFIDENCE,
+            f"the network is unsure of its outline of the cavity (it expects a Dice of {sure:.2f} of itself).",
+        )
 
     def check_cavity(self, stray: float, holes: float, pixels: int, area_mm2: float | None) -> None:
         """Check size and wholeness of the cavity; `area_mm2` is None where the spacing is unknown."""

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apical.anatomy import Phase, View
+from apical.calibration import EF, PredictionInterval
 from apical.study import Patient, Spacing
 
 Points = NDArray[np.float64]
@@ -63,6 +64,21 @@ class Reason(StrEnum):
     SPACING_UNKNOWN = "spacing_unknown"
     NO_COMPLETE_VIEW = "no_complete_view"
     MASK_REPAIRED = "mask_repaired"
+    LOW_CONFIDENCE = "low_confidence"
+    UNLIKE_TRAINING = "unlike_training"
+    VIEW_RECOGNISED = "view_recognised"
+    VIEW_UNKNOWN = "view_unknown"
+    CLIP_NOT_USED = "clip_not_used"
+    NO_BEATING = "no_beating"
+    NO_COMPLETE_BEAT = "no_complete_beat"
+    BEAT_REJECTED = "beat_rejected"
+    BEATS_DIFFER = "beats_differ"
+    BEATS_UNPAIRED = "beats_unpaired"
+    NEIGHBOUR_FRAME = "neighbour_frame"
+    FRAME_TIMES_UNKNOWN = "frame_times_unknown"
+    HEART_RATES_DIFFER = "heart_rates_differ"
+    MASKS_IMPLAUSIBLE = "masks_implausible"
+    MASKS_UNSTABLE = "masks_unstable"
 
 
 @dataclass(frozen=True)
@@ -247,6 +263,13 @@ class Volumes:
     findings: tuple[Finding, ...]
     ef_reference: Reference | None = None
     """Only for `ase`: the reference ranges were not made for another definition."""
+    intervals: Mapping[str, PredictionInterval] = field(default_factory=dict)
+    """Of ef_percent, edv_ml and esv_ml, each an interval or the reason for its absence; empty before `measure` ends."""
+
+    @property
+    def ef_interval(self) -> PredictionInterval:
+        """Interval of EF in percent, or the reason why there is none."""
+        return self.intervals.get(EF) or PredictionInterval.absent("None was asked for.")
 
     @property
     def absent_because(self) -> str | None:
@@ -270,6 +293,7 @@ class Volumes:
             "absent_because": self.absent_because,
             "ef_reference_range": self.ef_reference.range if self.ef_reference else None,
             "ef_grade": self.ef_reference.grade if self.ef_reference else None,
+            "intervals": {name: interval.as_dict() for name, interval in self.intervals.items()},
             "findings": [f.as_dict() for f in self.findings],
         }
 

@@ -11,10 +11,10 @@ from apical.anatomy import Label, Phase, View
 from apical.measure.camus import CamusProfile, camus_profile
 from apical.measure.contour import Points, largest_component, polygon_area, trace_outline, without_holes
 from apical.measure.disks import disk_profile
-from apical.measure.landmarks import Beyond, find_landmarks, smoothing_mm
+from apical.measure.landmarks import Beyond, Landmarks, find_landmarks, smoothing_mm
 from apical.measure.quality import LIMITS, Inspector, graded, percent, ultrasound_sector
-from apical.measure.results import Finding, Reason, Severity, ViewGeometry
-from apical.study import Frame, Mask, Spacing
+from apical.measure.results import DiskProfile, Finding, Reason, Severity, ViewGeometry
+from apical.study import Doubt, Frame, Mask, Spacing
 
 _BEYOND = np.zeros(256, dtype=np.uint8)
 _BEYOND[Label.MYOCARDIUM] = Beyond.WALL
@@ -37,30 +37,69 @@ class VentricleView:
     wall_cut: bool = False
 
 
-def measure_view(
-    frame: Frame, view: View, phase: Phase, mask: Mask, spacing_mm: Spacing, *, in_mm: bool
-) -> VentricleView:
-    """Measure the ventricle in one mask, in mm, or in pixels where `in_mm` is False and the spacing (1, 1)."""
-    inspector = Inspector(view, phase)
+@dataclass(frozen=True, eq=False)
+class CavityTrace:
+    """The cavity of one mask: its part of the mask and where that lies, landmarks and disks where they were found."""
+
+    labels: Mask
+    offset: tuple[int, int]
+    cavity: NDArray[np.bool_]
+    landmarks: Landmarks | None = None
+    disks: DiskProfile | None = None
+    area_mm2: float = 0.0
+
+
+def trace_cavity(mask: Mask, spacing_mm: Spacing, inspector: Inspector, *, in_mm: bool) -> CavityTrace | None:
+    """Trace the cavity of one mask and check its shape; None without a cavity to trace.
+
+    Whether the disks may be used `inspector.refused` tells. The image is not looked at.
+    """
     if not (mask == Label.LV_CAVITY).any():
         inspector.note(Severity.REFUSAL, Reason.NO_LV, "the mask has no left-ventricular cavity.")
-        return VentricleView(None, None, tuple(inspector.findings))
+        return None
     labels, offset = _crop(mask)
-    pixel_mm2 = spacing_mm[0] * spacing_mm[1]
     largest, stray = largest_component(labels == Label.LV_CAVITY)
     cavity = without_holes(largest)
     pixels = int(np.count_nonzero(cavity))
     holes = 1 - np.count_nonzero(largest) / pixels
-    inspector.check_cavity(stray, holes, pixels, pixels * pixel_mm2 if in_mm else None)
+    inspector.check_cavity(stray, holes, pixels, pixels * spacing_mm[0] * spacing_mm[1] if in_mm else None)
     if inspector.refused:
-        return VentricleView(None, None, tuple(inspector.findings))
-
-    profile = camus_profile(_uncrop(cavity, offset, mask.shape), spacing_mm)
+        return None
     landmarks = find_landmarks(cavity, _BEYOND[labels], spacing_mm, offset)
     if landmarks is None:
         inspector.note(Severity.REFUSAL, Reason.ANNULUS_NOT_FOUND, "no mitral annulus can be told from the mask.")
-        return VentricleView(None, profile, tuple(inspector.findings))
+        return CavityTrace(labels, offset, cavity)
     inspector.check_landmarks(landmarks)
+    disks = disk_profile(landmarks.endocardium_mm, landmarks.annulus_midpoint_mm, landmarks.apex_mm)
+    area_mm2 = polygon_area(landmarks.endocardium_mm)
+    inspector.check_shape(landmarks, disks, area_mm2)
+    return CavityTrace(labels, offset, cavity, landmarks, disks, area_mm2)
+
+
+def measure_view(
+    frame: Frame,
+    view: View,
+    phase: Phase,
+    mask: Mask,
+    spacing_mm: Spacing,
+    *,
+    in_mm: bool,
+    doubt: Doubt | None = None,
+) -> VentricleView:
+    """Measure the ventricle in one mask, in mm, or in pixels where `in_mm` is False and the spacing (1, 1).
+
+    `doubt` is that of the network that made the mask.
+    """
+    inspector = Inspector(view, phase)
+    if doubt is not None:
+        inspector.check_doubt(doubt)
+    trace = trace_cavity(mask, spacing_mm, inspector, in_mm=in_mm)
+    if trace is None:
+        return VentricleView(None, None, tuple(inspector.findings))
+    labels, offset, cavity, landmarks = trace.labels, trace.offset, trace.cavity, trace.landmarks
+    profile = camus_profile(_uncrop(cavity, offset, mask.shape), spacing_mm)
+    if landmarks is None or trace.disks is None:
+        return VentricleView(None, profile, tuple(inspector.findings))
     sector = ultrasound_sector(frame.image)
     off_sector = 1 - float(_crop_like(sector, offset, labels.shape)[cavity].mean())
     inspector.note(
@@ -68,11 +107,7 @@ def measure_view(
         Reason.CAVITY_CUT,
         f"{percent(off_sector)} of the cavity lies outside the ultrasound sector, where nothing was seen.",
     )
-    disks = disk_profile(landmarks.endocardium_mm, landmarks.annulus_midpoint_mm, landmarks.apex_mm)
-    area_mm2 = polygon_area(landmarks.endocardium_mm)
-    inspector.check_shape(landmarks, disks, area_mm2)
-
-    sigma_mm = smoothing_mm(pixels, spacing_mm)
+    sigma_mm = smoothing_mm(int(np.count_nonzero(cavity)), spacing_mm)
     shift_mm = np.array(offset) * spacing_mm
     wall = (labels == Label.MYOCARDIUM).any()
     epicardium = _outline(cavity | (labels == Label.MYOCARDIUM), spacing_mm, sigma_mm, shift_mm) if wall else None
@@ -89,8 +124,8 @@ def measure_view(
         annulus_midpoint_mm=landmarks.annulus_midpoint_mm,
         apex_mm=landmarks.apex_mm,
         long_axis_mm=landmarks.long_axis_mm,
-        disks=disks,
-        area_mm2=area_mm2,
+        disks=trace.disks,
+        area_mm2=trace.area_mm2,
         endocardial_length_mm=landmarks.endocardial_length_mm,
         atrium_mm=atrium,
     )

@@ -17,7 +17,7 @@ from apical.anatomy import Label, Structure, View
 from apical.calibration import Calibration
 from apical.errors import InputError
 from apical.files import atomic_write, make_folder, refuse_existing, write_text
-from apical.models import FORMAT_VERSION
+from apical.models import FORMAT_VERSION, seen_patients
 from apical.network.card import model_card
 from apical.network.checkpoint import BEST, FAMILIARITY, LAST, read_tensors
 from apical.network.doubt import Familiarity, Released
@@ -81,7 +81,7 @@ def export(
     OutputError
         When the folder holds a model already and `overwrite` is not set.
     InputError
-        When the run has not ended, or `evaluation` is none or of another network.
+        When the run has not ended, or `evaluation` is none, of another network, or not of unseen patients alone.
     """
     network, manifest = load_run(run)
     refuse_existing(output / "config.json", overwrite=overwrite)
@@ -117,6 +117,7 @@ def export(
     report = ""
     if evaluation is not None:
         config["figures"], report = _measured(evaluation)
+        _refuse_other(config["figures"], evaluation, config["sha256"], seen_patients(manifest))
     # The errors stand in one place of the description, their coverage with the other figures.
     found = config["figures"].get("ef_interval", {}).pop("calibration", None)
     if calibration is not None:
@@ -180,6 +181,19 @@ def _measured(evaluation: Path) -> tuple[dict[str, Any], str]:
     except (OSError, ValueError) as error:
         raise InputError(f"{evaluation}: no evaluation; make one with `apical evaluate`") from error
     return figures, report
+
+
+def _refuse_other(figures: dict[str, Any], evaluation: Path, sha256: str, seen: set[str]) -> None:
+    """A card gives figures of its own network, and of patients whom it never saw."""
+    if figures.get("model_sha256") != sha256:
+        raise InputError(
+            f"{evaluation}: not of this run's network (SHA-256 differs); export the run, evaluate that model, "
+            "and export again with the evaluation"
+        )
+    known = seen & set(figures.get("patients", ()))
+    if known or figures.get("seen_in_training", True):
+        whom = f"{len(known)} patients" if known else "patients who may be among those"
+        raise InputError(f"{evaluation}: scored {whom} that the run learned from or watched; evaluate on unseen ones")
 
 
 def _duration(run: Path) -> dict[str, Any]:
