@@ -116,30 +116,6 @@ def test_a_model_is_scored_on_unseen_patients_only_unless_asked(apical: Run, pha
         assert result.code == ExitCode.INPUT
 
 
-def test_an_interrupted_segmentation_goes_on(apical: Run, phantoms: Path, tmp_path: Path):
-    out = tmp_path / "out"
-    command = ("segment", phantoms, "-o", out, "--no-overlay")
-    assert apical(*command).code == 0
-    summary = json.loads((out / "summary.json").read_text())
-    # what a kill between the two patients leaves behind: the marker, one whole patient, half of another
-    job = {
-        "inputs": [str(phantoms.resolve())],
-        "model": summary["model_sha256"],
-        "format": "mhd",
-        "spacing_mm": None,
-        "overlay": False,
-    }
-    (out / ".apical-run.json").write_text(json.dumps(job))
-    (out / "summary.json").unlink()
-    (out / "patient0002" / "segmentation.json").unlink()
-    (out / "patient0002" / ".apical-unfinished").touch()
-    kept = out / "patient0001" / "patient0001_4CH_ED.raw"
-    stamp = kept.stat().st_mtime_ns
-    assert apical(*command).code == 0
-    assert kept.stat().st_mtime_ns == stamp
-    assert json.loads((out / "summary.json").read_text()) == summary
-
-
 def test_an_existing_output_is_kept(apical: Run, phantoms: Path, tmp_path: Path):
     out = tmp_path / "out"
     assert apical("segment", phantoms / "patient0001", "-o", out, "--no-overlay").code == 0
@@ -167,13 +143,6 @@ def test_a_table_of_somebody_else_is_not_overwritten(apical: Run, phantoms: Path
     for _ in range(2):
         assert apical("segment", phantoms / "patient0001", "-o", tmp_path / "out").code == ExitCode.OUTPUT
         assert mine.read_text() == "precious"
-
-
-def test_a_run_that_found_nothing_leaves_no_run_behind(apical: Run, phantoms: Path, tmp_path: Path):
-    (tmp_path / "empty").mkdir()
-    assert apical("segment", tmp_path / "empty", "-o", tmp_path / "out").code == ExitCode.INPUT
-    command = ("segment", phantoms / "patient0001", "-o", tmp_path / "out", "--format", "png", "--no-overlay")
-    assert apical(*command).code == ExitCode.OK
 
 
 def test_a_wrong_option_is_a_usage_error(apical: Run):

@@ -1,13 +1,15 @@
 """Many studies into one output folder: nothing overwritten unasked, interrupted runs go on.
 
-Each study has its own folder, complete when its record lies in it. While a run is under way the output
+Each study has its own folder, complete when its record lies in it. A study is written apart and put into
+its folder when it is whole, so that one that fails leaves nothing. While a run is under way the output
 folder holds a marker with the run's settings; the summary is written last and takes the marker away.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,13 @@ from apical.files import csv_text, make_folder, refuse_existing, write_text
 SUMMARY = "summary.json"
 _RUN = ".apical-run.json"
 _UNFINISHED = ".apical-unfinished"
+_FILES = "files"
 
 
 class OutputFolder:
     """Where a run over many studies writes.
+
+    What is there stays as it is until the first study is whole: a run that comes to nothing takes nothing away.
 
     Parameters
     ----------
@@ -42,59 +47,105 @@ class OutputFolder:
         self, folder: Path, job: Mapping[str, Any], *, record: str, table: str, overwrite: bool = False
     ) -> None:
         self.folder = folder
-        self._record, self._table, self._overwrite = record, table, overwrite
+        self._job, self._record, self._table, self._overwrite = json.dumps(job), record, table, overwrite
+        # Names what a study's folder holds of an earlier run, or of this one while it is being put there.
+        self._replaced = f".apical-replaced-{record}"
+        self._begun, self._tried = False, set[str]()
         refuse_existing(folder / SUMMARY, overwrite=overwrite)
         make_folder(folder)
         marker = folder / _RUN
-        job = json.loads(json.dumps(job))
         self._resumed = False
         if marker.exists():
-            self._resumed = json.loads(marker.read_text(encoding="utf-8")) == job
+            self._resumed = _read(marker) == json.loads(self._job)
             if not self._resumed and not overwrite:
                 raise OutputError(
                     f"{folder}: holds an interrupted run with other settings; name another folder or add --overwrite"
                 )
         else:
             refuse_existing(folder / table, overwrite=overwrite)
-        if not self._resumed and overwrite:
-            # Else an interruption would leave records of the earlier run to be taken for this one's.
-            for old in folder.glob(f"*/{record}"):
-                old.unlink()
-        (folder / SUMMARY).unlink(missing_ok=True)
-        write_text(marker, json.dumps(job), overwrite=True)
 
-    def finished(self, patient: str) -> dict[str, Any] | None:
-        """Return the record of a study that the interrupted run had finished, or None."""
-        path = self.folder / patient / self._record
-        if not (self._resumed and path.is_file()):
-            return None
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return found
+    def add(self, patient: str, write: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
+        """Return the record of a study; `write` makes it, and the study's files in the folder that it is given.
 
-    def begin(self, patient: str) -> tuple[Path, bool]:
-        """Return a study's folder, and whether files in it may be replaced.
+        Where the interrupted run had finished the study, its record is returned and nothing is written. An
+        error of `write` goes on to the caller, and nothing of the study is kept.
 
-        They may where this run, or the interrupted one that it goes on with, made the folder: a folder of
-        somebody else's keeps what is in it.
+        Raises
+        ------
+        OutputError
+            A file exists that is not of this run and may not be replaced, or cannot be written.
         """
         place = self.folder / patient
-        if not place.exists():
-            make_folder(place)
-            (place / _UNFINISHED).touch()
-        return place, self._overwrite or (place / _UNFINISHED).exists()
-
-    def record(self, patient: str, values: Mapping[str, Any]) -> None:
-        """Mark a study as finished."""
-        place, replace = self.begin(patient)
-        write_text(place / self._record, json.dumps(values, indent=1), overwrite=replace)
-        (place / _UNFINISHED).unlink(missing_ok=True)
+        if self._resumed and (place / self._record).is_file():
+            return {name: value for name, value in _read(place / self._record).items() if name != _FILES}
+        self._tried.add(patient)
+        apart = self.folder / _UNFINISHED
+        shutil.rmtree(apart, ignore_errors=True)  # of a run that was killed
+        try:
+            values = dict(write(make_folder(apart)))
+            self._keep(place, apart, values)
+        finally:
+            shutil.rmtree(apart, ignore_errors=True)
+        return values
 
     def finish(self, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> None:
         """Write table and summary, and close the run."""
+        for patient in self._tried:
+            # Left where the study failed this time: what an earlier run made of it would be taken for this one's.
+            place = self.folder / patient
+            for name in self._replaced_files(place):
+                (place / name).unlink(missing_ok=True)
+            (place / self._replaced).unlink(missing_ok=True)
         write_text(self.folder / self._table, csv_text(rows), overwrite=True)
         write_text(self.folder / SUMMARY, json.dumps(summary, indent=1), overwrite=True)
-        self.abandon()
-
-    def abandon(self) -> None:
-        """Leave no run to go on with."""
         (self.folder / _RUN).unlink(missing_ok=True)
+
+    def _keep(self, place: Path, apart: Path, values: Mapping[str, Any]) -> None:
+        """Put a whole study into its folder, its record last."""
+        files = {path.name for path in apart.iterdir()}
+        ours = self._replaced_files(place)
+        for name in (*sorted(files), self._record):
+            refuse_existing(place / name, overwrite=self._overwrite or name in ours)
+        self._begin()
+        make_folder(place)
+        ours = self._replaced_files(place)
+        # First: after a kill between two files, the same command may go on with what is there.
+        write_text(place / self._replaced, json.dumps({_FILES: sorted(ours | files)}), overwrite=True)
+        try:
+            for name in files:
+                (apart / name).replace(place / name)
+        except OSError as error:
+            raise OutputError(f"{place}: cannot be written to ({error.strerror or error})") from error
+        for name in ours - files:
+            (place / name).unlink(missing_ok=True)
+        write_text(place / self._record, json.dumps({**values, _FILES: sorted(files)}, indent=1), overwrite=True)
+        (place / self._replaced).unlink()
+
+    def _begin(self) -> None:
+        """Take the folder for this run."""
+        if self._begun:
+            return
+        self._begun = True
+        if self._overwrite and not self._resumed:
+            # Else an interruption would leave records of the earlier run to be taken for this one's.
+            for old in self.folder.glob(f"*/{self._record}"):
+                old.rename(old.with_name(self._replaced))
+        (self.folder / SUMMARY).unlink(missing_ok=True)
+        write_text(self.folder / _RUN, self._job, overwrite=True)
+
+    def _replaced_files(self, place: Path) -> set[str]:
+        """Names of the files in a study's folder that an earlier run, or a killed one, had put there."""
+        listed = place / self._replaced
+        names = _read(listed).get(_FILES, []) if listed.is_file() else []
+        return {
+            name for name in names if Path(name).name == name != ".."
+        }  # a list that was tampered with leads nowhere
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return a JSON object of our own; anything else is as if it were empty."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

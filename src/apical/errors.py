@@ -42,7 +42,10 @@ class ModelError(ApicalError):
     exit_code = ExitCode.MODEL
 
 
-class InterruptedRunError(ApicalError):
-    """A person or the system asked the program to stop."""
+class InterruptedRunError(BaseException):
+    """A person or the system asked the program to stop.
+
+    No `Exception`: whoever takes any error of a decoder for a damaged file must let this one through.
+    """
 
     exit_code = ExitCode.INTERRUPTED

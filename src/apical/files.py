@@ -55,6 +55,13 @@ def refuse_existing(target: Path | str, *, overwrite: bool) -> None:
         raise OutputError(f"{target}: exists already; choose another place or ask to overwrite")
 
 
+def refuse_inside(target: Path | str, source: Path | str) -> None:
+    """Raise OutputError when `target` lies inside the folder `source`, where it would be read as input next time."""
+    target, source = Path(target), Path(source)
+    if source.is_dir() and target.resolve().is_relative_to(source.resolve()):
+        raise OutputError(f"{target}: lies inside the input {source}; choose another place")
+
+
 def make_folder(folder: Path | str) -> Path:
     """Make `folder` with its parents and see that it can be written to, before any work is done.
 

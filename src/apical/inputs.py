@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from apical.readers import OnError, count_studies, read_studies
+from apical.errors import InputError
+from apical.readers import OnError, count_studies, read_files, read_studies
+from apical.readers.dicomdir import is_dicomdir
 from apical.study import Study
 
 
@@ -41,4 +43,72 @@ def open_studies(path: Path, on_error: OnError | None = None, patients: Iterable
         with Store(path) as store:
             yield from store.studies(p for p in store.patients if wanted is None or p in wanted)
     else:
-        yield from (s for s in read_studies(path, on_error) if wanted is None or s.patient.id in wanted)
+        yield from _wanted(read_studies(path, on_error), wanted)
+
+
+def count_inputs(paths: Sequence[Path], patients: Iterable[str] | None = None) -> int:
+    """Return how many studies `open_inputs` will give, at most; what cannot be used counts for none."""
+    total = 0
+    for source in _sources(paths):
+        try:
+            total += count(source) if isinstance(source, Path) else count_studies(source)
+        except InputError:
+            continue
+    return total if patients is None else min(total, len(set(patients)))
+
+
+def open_inputs(paths: Sequence[Path], on_error: OnError, patients: Iterable[str] | None = None) -> Iterator[Study]:
+    """Yield the studies of several inputs one by one; what cannot be used is told of, and the rest goes on.
+
+    A path given twice is taken once. Files of one patient that are given one by one are read together, as
+    `read_files` says. A patient who was given before is left out.
+    """
+    wanted = None if patients is None else set(patients)
+    first: dict[str, Path] = {}
+    for source in _sources(paths):
+        place = source if isinstance(source, Path) else source[0].parent
+        try:
+            for study in _open(source, on_error, wanted):
+                patient = study.patient.id
+                if earlier := first.get(patient):
+                    again = f"patient {patient} was given before ({earlier}); run it into another folder"
+                    on_error(place, InputError(f"{place}: {again}"))
+                    continue
+                first[patient] = place
+                yield study
+        except InputError as error:
+            on_error(place, error)
+
+
+def _open(source: Path | list[Path], on_error: OnError, wanted: set[str] | None) -> Iterator[Study]:
+    if isinstance(source, Path):
+        return open_studies(source, on_error, wanted)
+    return _wanted(read_files(source, on_error), wanted)
+
+
+def _sources(paths: Sequence[Path]) -> list[Path | list[Path]]:
+    """Inputs in their order, each once; image files given one by one are one input, where the first stands."""
+    sources: list[Path | list[Path]] = []
+    files: list[Path] = []
+    once: dict[Path, Path] = {}
+    for path in paths:
+        once.setdefault(path.resolve(), path)
+    for path in once.values():
+        if not _is_image(path):
+            sources.append(path)
+            continue
+        if not files:
+            sources.append(files)
+        files.append(path)
+    return [s[0] if isinstance(s, list) and len(s) == 1 else s for s in sources]
+
+
+def _is_image(path: Path) -> bool:
+    try:
+        return path.is_file() and not is_store(path) and not is_dicomdir(path)
+    except OSError:  # such as a name too long; why is said when its turn comes
+        return False
+
+
+def _wanted(studies: Iterator[Study], patients: set[str] | None) -> Iterator[Study]:
+    return (study for study in studies if patients is None or study.patient.id in patients)

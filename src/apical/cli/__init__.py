@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from apical import __version__
-from apical.cli import analyse, clinic, data, demo, judge, learn
+from apical.cli import analyse, clinic, crossval, data, demo, judge, learn
 from apical.errors import ApicalError, ExitCode, InterruptedRunError
 
 app = typer.Typer(
@@ -21,8 +21,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (*analyse.COMMANDS, *judge.COMMANDS, *clinic.COMMANDS, *demo.COMMANDS, *data.COMMANDS, *learn.COMMANDS):
-    app.command()(_command)
+for _module in (analyse, judge, clinic, demo, data, learn, crossval):
+    for _command in _module.COMMANDS:
+        app.command()(_command)
 
 
 def _version(asked: bool) -> None:
@@ -51,7 +52,7 @@ def main() -> None:
         signal.signal(stop, _interrupt)
     try:
         app()
-    except ApicalError as error:
+    except (ApicalError, InterruptedRunError) as error:
         code, line = error.exit_code, str(error)
     except BrokenPipeError:
         # The reader of our output went away (`| head`): not an error, and nothing left to tell it.

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from apical.cli.console import Json, LeftOut, Overwrite, exit_partial, print_json, progress_bar, say
+from apical.cli.console import Json, LeftOut, Overwrite, exit_partial, print_json, say
 from apical.cli.options import (
     ModelName,
     Output,
@@ -25,9 +24,14 @@ from apical.errors import InputError
 from apical.models import DEFAULT
 
 if TYPE_CHECKING:
-    from apical.batch import OutputFolder
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from apical.anatomy import View
+    from apical.cli.mask_source import MaskSource
+    from apical.cli.patients import Record
     from apical.measure import Measurements
-    from apical.study import Segmentation, Study
+    from apical.study import Clip, Frame, Segmentation, Study
 
 
 def segment(
@@ -37,6 +41,9 @@ def segment(
     output: Output,
     model: ModelName = DEFAULT,
     file_format: Annotated[str, typer.Option("--format", help="mhd, nii.gz or png.")] = "mhd",
+    per_frame: Annotated[
+        bool, typer.Option("--per-frame", help="A clip's masks as one file per frame, CLIP_f000, CLIP_f001, ...")
+    ] = False,
     runtime: Runtime = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads.")] = None,
     spacing: SpacingOption = None,
@@ -46,51 +53,108 @@ def segment(
 ) -> None:
     """Outline cavity, myocardium and atrium in every frame: one mask per image, values 0-3, on the native grid."""
     from apical.batch import OutputFolder
-    from apical.report.masks import write_mask
+    from apical.cli.mask_source import predicted
+    from apical.cli.patients import each_study, keep_each
+    from apical.files import refuse_inside
     from apical.segment import Segmenter
 
     if file_format not in ("mhd", "nii.gz", "png"):
         raise InputError(f"no format '{file_format}': choose mhd, nii.gz or png")
     spacing_mm = parse_spacing(spacing)
-    segmenter = Segmenter.load(model, runtime, threads)
+    for path in inputs:
+        refuse_inside(output, path)
+    source = predicted(Segmenter.load(model, runtime, threads))
     job = {
         "inputs": [str(path.resolve()) for path in inputs],
-        "model": segmenter.model.config["sha256"],
-        "format": file_format,
+        **source.made_by,
         "spacing_mm": spacing_mm,
+        "format": file_format,
+        "per_frame": per_frame,
         "overlay": overlay,
     }
     folder = OutputFolder(output, job, record="segmentation.json", table="summary.csv", overwrite=overwrite)
-    left_out, records = LeftOut(), []
-    for study in _studies(inputs, left_out, spacing_mm):
-        patient = study.patient.id
-        record = folder.finished(patient)
-        if record is None:
-            masks = segmenter.segment(study)
-            place, ours = folder.begin(patient)
-            for item in study.items:
-                write_mask(place / f"{item.name}.{file_format}", masks[item.name], item.grid, overwrite=ours)
-            if overlay:
-                from apical.report.overlay import draw_overlay
+    left_out = LeftOut()
 
-                draw_overlay(study, masks, place / "overlay.png", overwrite=ours)
-            record = {"patient": patient, "images": _image_records(study, masks), "notes": list(study.notes)}
-            folder.record(patient, record)
-        records.append(record)
-    _refuse_nothing(records, left_out, folder)
+    def make(study: Study, place: Path) -> Record:
+        return _segment_study(study, source, place, file_format, per_frame=per_frame, overlay=overlay)
+
+    records = keep_each(each_study(inputs, left_out, spacing_mm), folder, left_out, make)
     rows = [row for record in records for row in record["images"]]
-    summary = {
-        "model": segmenter.model.name,
-        "model_sha256": segmenter.model.config["sha256"],
-        "runtime": segmenter.runtime,
-        "patients": records,
-        "left_out": left_out.items,
-    }
+    summary = {**source.made_by, "patients": records, "left_out": left_out.items}
     folder.finish(rows, summary)
     if as_json:
         print_json(summary)
-    say(f"{output}: {len(rows)} masks of {len(records)} patients, by {segmenter.model.name} on {segmenter.runtime}")
+    say(f"{output}: {len(rows)} masks of {len(records)} patients, by {source.model} on {source.runtime}")
     exit_partial(left_out)
+
+
+def _segment_study(
+    study: Study, source: MaskSource, place: Path, file_format: str, *, per_frame: bool, overlay: bool
+) -> Record:
+    """Write one patient's masks, and return what is known of them."""
+    from apical.report.masks import write_mask
+
+    if study.clips and file_format == "png" and not per_frame:
+        clip = study.clips[0]
+        raise InputError(
+            f"{clip.source or clip.name}: a clip, and a PNG holds one frame; choose --format mhd or add --per-frame"
+        )
+    masks = source.predict(study)
+    for item in study.items:
+        for name, mask in _files_of(item, masks[item.name], per_frame):
+            write_mask(place / f"{name}.{file_format}", mask, item.grid)
+    if overlay:
+        from apical.report.overlay import draw_overlay
+
+        draw_overlay(study, masks, place / "overlay.png")
+    return {
+        "patient": study.patient.id,
+        **source.made_by,
+        "images": _image_records(study, masks),
+        "notes": list(study.notes),
+    }
+
+
+def _files_of(item: Frame | Clip, mask: NDArray[np.uint8], per_frame: bool) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Names and masks of the files of one image; single frames are counted from 0, as in beats.csv."""
+    if mask.ndim == 2 or not per_frame:
+        yield item.name, mask
+        return
+    digits = max(3, len(str(len(mask) - 1)))
+    for index, frame in enumerate(mask):
+        yield f"{item.name}_f{index:0{digits}d}", frame
+
+
+def _image_records(study: Study, masks: Any) -> list[dict[str, Any]]:
+    from apical.anatomy import Label
+    from apical.study import Frame
+
+    rows = []
+    for item in study.items:
+        mask, (view, probability) = masks[item.name], masks.views.get(item.name, ("", None))
+        row = {
+            "patient": study.patient.id,
+            "name": item.name,
+            "view": str(item.view or view),
+            "view_source": _view_source(item.view, probability),
+            "phase": str((isinstance(item, Frame) and item.phase) or ""),
+            "images": len(mask) if mask.ndim == 3 else 1,
+            "rows": item.grid.shape[0],
+            "columns": item.grid.shape[1],
+            "spacing_mm": " x ".join(f"{s:.6g}" for s in item.grid.spacing_mm) if item.grid.spacing_mm else "unknown",
+        }
+        row |= {f"{label.name.lower()}_pixels": int((mask == label).sum()) for label in Label if label}
+        doubt = masks.doubts[item.name]
+        row |= {f"confidence_{structure}": round(c, 4) for structure, c in doubt.confidence.items()}
+        row["unlike_training"] = round(doubt.unlike, 3)
+        rows.append(row)
+    return rows
+
+
+def _view_source(view: View | None, probability: float | None) -> str:
+    if view:
+        return "name or tag"
+    return "unknown" if probability is None else f"recognised in the image ({probability:.0%})"
 
 
 def measure(
@@ -124,32 +188,40 @@ def measure(
     Of clips, every complete beat is measured; the report shows the beat of median EF.
     """
     from apical.batch import OutputFolder
-    from apical.report.tables import measurement_rows
+    from apical.cli.mask_source import mask_source
+    from apical.cli.patients import each_study, keep_each, refuse_several, with_known
+    from apical.files import refuse_inside
 
     for library in ("av",) * film + ("highdicom",) * dicom:
         if find_spec(library) is None:
             raise InputError(f"{library} is not installed, which --film or --dicom needs: `pip install apical[clinic]`")
-    spacing_mm = parse_spacing(spacing)
-    predict, source = _mask_source(masks, model, runtime)
+    spacing_mm, wanted = parse_spacing(spacing), parse_patients(patients)
     known = {k: v for k, v in (("sex", parse_sex(sex)), ("height_cm", height), ("weight_kg", weight)) if v is not None}
-    extras = {"report": report, "film": film, "dicom": dicom}
-    given = {"inputs": [str(path.resolve()) for path in inputs], "patients": patients, "from": masks}
-    job = {**given, "masks": source, "spacing_mm": spacing_mm, "known": known, **extras}
+    refuse_several(inputs, wanted, known)
+    for path in inputs:
+        refuse_inside(output, path)
+    source = mask_source(masks, model, runtime)
+    job = {
+        "inputs": [str(path.resolve()) for path in inputs],
+        "patients": patients,
+        "from": masks,
+        **source.made_by,
+        "spacing_mm": spacing_mm,
+        "known": known,
+        "report": report,
+        "film": film,
+        "dicom": dicom,
+    }
     folder = OutputFolder(output, job, record="measurements.json", table="measurements.csv", overwrite=overwrite)
-    left_out, records = LeftOut(), []
-    for study in _studies(inputs, left_out, spacing_mm, parse_patients(patients)):
-        study = replace(study, patient=replace(study.patient, **known))  # type: ignore[arg-type]  # noqa: PLW2901
-        record = folder.finished(study.patient.id)
-        if record is None:
-            place, ours = folder.begin(study.patient.id)
-            measured = _measure_study(study, predict(study), place, **extras, overwrite=ours)
-            record = {"rows": measurement_rows(measured), **measured.as_dict()}
-            folder.record(study.patient.id, record)
-        records.append(record)
-    _refuse_nothing(records, left_out, folder)
+    left_out = LeftOut()
+
+    def make(study: Study, place: Path) -> Record:
+        return _measure_study(with_known(study, known), source, place, report=report, film=film, dicom=dicom)
+
+    records = keep_each(each_study(inputs, left_out, spacing_mm, wanted), folder, left_out, make)
     rows = [row for record in records for row in record["rows"]]
     statuses = _statuses(records)
-    summary = {"masks": source, "statuses": statuses, "left_out": left_out.items}
+    summary = {**source.made_by, "statuses": statuses, "left_out": left_out.items}
     folder.finish(rows, summary)
     if as_json:
         print_json(summary | {"patients": records})
@@ -162,106 +234,53 @@ def measure(
     exit_partial(left_out)
 
 
-def _measure_study(
-    study: Study, masks: Segmentation, folder: Path, *, report: bool, film: bool, dicom: bool, overwrite: bool
-) -> Measurements:
-    """Measure the frames of ED and ES, or without any the beats of the clips, and write the report."""
+def _measure_study(study: Study, source: MaskSource, place: Path, *, report: bool, film: bool, dicom: bool) -> Record:
+    """Write one patient's report and objects, and return what was measured."""
+    from apical.report.tables import measurement_rows
+
+    masks = source.predict(study)
     if study.clips and not any(frame.phase for frame in study.frames):
-        from apical.cycle import measure_clips
+        measured = _measure_beats(study, masks, place, report=report, film=film, dicom=dicom)
+    else:
+        measured = _measure_frames(study, masks, place, report=report, dicom=dicom)
+    return {
+        "rows": measurement_rows(measured),
+        **source.made_by,
+        "notes": list(study.notes),
+        **measured.as_dict(),
+    }
 
-        beats = measure_clips(study, masks)
-        if report:
-            from apical.report.clip_report import write_clip_report
 
-            write_clip_report(study, masks, beats, folder, film=film, dicom=dicom, overwrite=overwrite)
-        return beats.measurements
+def _measure_beats(
+    study: Study, masks: Segmentation, place: Path, *, report: bool, film: bool, dicom: bool
+) -> Measurements:
+    """Measure every beat of the clips."""
+    from apical.cycle import measure_clips
+
+    beats = measure_clips(study, masks)
+    if report or film or dicom:
+        from apical.report.clip_report import write_clip_report
+
+        write_clip_report(study, masks, beats, place, report=report, film=film, dicom=dicom)
+    return beats.measurements
+
+
+def _measure_frames(study: Study, masks: Segmentation, place: Path, *, report: bool, dicom: bool) -> Measurements:
+    """Measure the frames of ED and ES."""
     from apical.measure import measure as measure_frames
 
     measured = measure_frames(study, masks)
     if report:
         from apical.report import write_report
 
-        write_report(study, masks, measured, folder, overwrite=overwrite)
+        write_report(study, masks, measured, place)
     if dicom:
+        from apical.report import PDF
         from apical.report.dicom_objects import write_dicom_objects
 
-        write_dicom_objects(study, masks, measured, folder, model=masks.model, overwrite=overwrite)
+        pdf = (place / PDF).read_bytes() if report else None
+        write_dicom_objects(study, masks, measured, place, model=masks.model, pdf=pdf)
     return measured
-
-
-def _studies(
-    inputs: list[Path], left_out: LeftOut, spacing_mm: tuple[float, float] | None, patients: set[str] | None = None
-) -> Iterator[Study]:
-    """Go through all inputs with a bar; an input that cannot be used is left out with its reason."""
-    from apical.inputs import count, open_studies
-
-    seen: dict[str, Path] = {}
-    with progress_bar("patients", None) as bar:
-        total = 0
-        for path in inputs:
-            try:
-                total += count(path, patients)
-                bar.update(bar.task_ids[0], total=total)
-                for study in open_studies(path, left_out, patients):
-                    if (first := seen.setdefault(study.patient.id, path)) != path:
-                        raise InputError(
-                            f"{path}: patient {study.patient.id} was given before ({first}); run it into another folder"
-                        )
-                    yield _with_spacing(study, spacing_mm)
-                    bar.advance(bar.task_ids[0])
-            except InputError as error:
-                left_out(path, error)
-
-
-def _with_spacing(study: Study, spacing_mm: tuple[float, float] | None) -> Study:
-    """Fill in the spacing where files do not tell it; what a file says is never replaced."""
-    if spacing_mm is None:
-        return study
-
-    def known(item: Any) -> Any:
-        return item if item.grid.spacing_mm else replace(item, grid=replace(item.grid, spacing_mm=spacing_mm))
-
-    return replace(study, frames=tuple(map(known, study.frames)), clips=tuple(map(known, study.clips)))
-
-
-def _mask_source(masks: str | None, model: str, runtime: str) -> tuple[Callable[[Study], Segmentation], str]:
-    """Where masks come from, and its name."""
-    from apical.study import Segmentation
-
-    if masks is None:
-        from apical.segment import Segmenter
-
-        segmenter = Segmenter.load(model, runtime)
-        return segmenter.segment, f"{segmenter.model.name}, {segmenter.runtime}"
-    if masks == "reference":
-        return (lambda study: Segmentation(study.references, "expert masks")), "expert masks"
-    from apical.evaluate import masks_from_folder
-
-    found, name = masks_from_folder(Path(masks)), f"masks in {Path(masks).name}"
-    return (lambda study: Segmentation(found(study), name)), name
-
-
-def _image_records(study: Study, masks: Any) -> list[dict[str, Any]]:
-    from apical.anatomy import Label
-    from apical.study import Frame
-
-    rows = []
-    for item in study.items:
-        mask, (view, probability) = masks[item.name], masks.views[item.name]
-        row = {
-            "patient": study.patient.id,
-            "name": item.name,
-            "view": str(item.view or view),
-            "view_source": "name or tag" if item.view else f"recognised in the image ({probability:.0%})",
-            "phase": str((isinstance(item, Frame) and item.phase) or ""),
-            "images": len(mask) if mask.ndim == 3 else 1,
-            "rows": item.grid.shape[0],
-            "columns": item.grid.shape[1],
-            "spacing_mm": " x ".join(f"{s:.6g}" for s in item.grid.spacing_mm) if item.grid.spacing_mm else "unknown",
-        }
-        row |= {f"{label.name.lower()}_pixels": int((mask == label).sum()) for label in Label if label}
-        rows.append(row)
-    return rows
 
 
 def _statuses(records: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
@@ -271,16 +290,6 @@ def _statuses(records: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
             of = counts.setdefault(definition, {})
             of[volumes["status"]] = of.get(volumes["status"], 0) + 1
     return counts
-
-
-def _refuse_nothing(records: list[Any], left_out: LeftOut, folder: OutputFolder) -> None:
-    """Nothing could be used: that is an error, with the reason where there is only one."""
-    if records:
-        return
-    folder.abandon()
-    if len(left_out.items) == 1:
-        raise InputError(left_out.items[0]["reason"])
-    raise InputError(f"none of the inputs could be used ({len(left_out.items)} left out, reasons above)")
 
 
 COMMANDS = (segment, measure)

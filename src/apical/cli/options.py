@@ -46,17 +46,31 @@ def parse_patients(text: str | None) -> set[str] | None:
     Raises
     ------
     InputError
-        When nothing is named.
+        When nothing is named, or the file is no text.
     """
     if text is None:
         return None
-    path = Path(text)
-    ids = (
-        set(path.read_text(encoding="utf-8").split()) if path.is_file() else {p.strip() for p in text.split(",")} - {""}
-    )
+    listed = _text_of(text)
+    ids = {p.strip() for p in text.split(",")} - {""} if listed is None else set(listed.split())
     if not ids:
-        raise InputError(f"--patients {text}: names nobody")
+        raise InputError(f"--patients '{text}': names nobody")
     return ids
+
+
+def _text_of(name: str) -> str | None:
+    """Return the text of a file, or None where there is none of this name."""
+    path = Path(name)
+    try:
+        if not path.is_file():
+            return None
+    except (OSError, ValueError):  # a list of ids may be longer than any file name
+        return None
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except ValueError as error:
+        raise InputError(f"{path}: no UTF-8 text; save the list of patients as plain text, one id per line") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def parse_sex(text: str | None) -> str | None:

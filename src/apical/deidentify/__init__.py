@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from apical.errors import InputError, OutputError
+from apical.errors import InputError
+from apical.files import refuse_inside
 from apical.study import Region
 
 if TYPE_CHECKING:
@@ -69,8 +70,7 @@ def deidentify(
 
     source, out = Path(source), Path(out)
     pseudonyms = Pseudonyms(key)
-    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
-        raise OutputError(f"{out}: lies inside the folder to de-identify; choose another place")
+    refuse_inside(out, source)
     written = []
     for path in _files(source):
         try:

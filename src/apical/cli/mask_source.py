@@ -1,0 +1,66 @@
+"""Where the masks of `segment` and `measure` come from, and who made them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from apical import __version__
+
+if TYPE_CHECKING:
+    from apical.segment import Segmenter
+    from apical.study import Segmentation, Study
+
+
+@dataclass(frozen=True)
+class MaskSource:
+    """Gives the masks of a study; `model`, its hash and runtime are None for masks that no model of ours made."""
+
+    predict: Callable[[Study], Segmentation]
+    name: str
+    model: str | None = None
+    model_sha256: str | None = None
+    runtime: str | None = None
+
+    @property
+    def made_by(self) -> dict[str, Any]:
+        """What every result and every run says of its masks."""
+        return {
+            "masks": self.name,
+            "model": self.model,
+            "model_sha256": self.model_sha256,
+            "runtime": self.runtime,
+            "apical_version": __version__,
+        }
+
+
+def predicted(segmenter: Segmenter) -> MaskSource:
+    """Masks that a model makes."""
+    name, runtime = segmenter.model.name, segmenter.runtime
+    return MaskSource(segmenter.segment, f"{name}, {runtime}", name, segmenter.model.config["sha256"], runtime)
+
+
+def mask_source(masks: str | None, model: str, runtime: str) -> MaskSource:
+    """Masks as `measure` is asked to take them: a model's, the expert's, or a folder's.
+
+    Raises
+    ------
+    InputError
+        No masks in the folder.
+    ModelError
+        As `Segmenter.load`.
+    """
+    from apical.study import Segmentation
+
+    if masks is None:
+        from apical.segment import Segmenter
+
+        return predicted(Segmenter.load(model, runtime))
+    if masks == "reference":
+        return MaskSource(lambda study: Segmentation(study.references, "expert masks"), "expert masks")
+    from apical.evaluate import masks_from_folder
+
+    found, name = masks_from_folder(Path(masks)), f"masks in {Path(masks).name}"
+    return MaskSource(lambda study: Segmentation(found(study), name), name)

@@ -1,0 +1,165 @@
+"""An output folder of many studies: what a failed, killed or repeated run leaves of an earlier one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apical.batch import OutputFolder
+from apical.errors import InputError, InterruptedRunError, OutputError
+
+MARKER = ".apical-run.json"
+
+
+def opened(folder: Path, setting: int = 1, *, overwrite: bool = False) -> OutputFolder:
+    return OutputFolder(folder, {"setting": setting}, record="record.json", table="table.csv", overwrite=overwrite)
+
+
+def writing(**files: str) -> Callable[[Path], Mapping[str, Any]]:
+    def write(place: Path) -> Mapping[str, Any]:
+        for name, text in files.items():
+            (place / name).write_text(text)
+        return {"n": len(files)}
+
+    return write
+
+
+def failing(place: Path) -> Mapping[str, Any]:
+    (place / "half").write_text("half a study")
+    raise InputError("bad.png: damaged")
+
+
+def finished(folder: Path, *patients: str) -> None:
+    run = opened(folder)
+    rows = [run.add(patient, writing(mask="old", stale="old")) for patient in patients]
+    run.finish(rows, {"patients": rows})
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_a_study_is_kept_with_its_files_and_their_names(tmp_path: Path):
+    finished(tmp_path, "p1")
+    assert set(contents(tmp_path)) == {"p1/mask", "p1/stale", "p1/record.json", "summary.json", "table.csv"}
+    assert json.loads((tmp_path / "p1" / "record.json").read_text()) == {"n": 2, "files": ["mask", "stale"]}
+
+
+def test_a_study_that_fails_leaves_nothing(tmp_path: Path):
+    run = opened(tmp_path)
+    with pytest.raises(InputError):
+        run.add("p1", failing)
+    assert contents(tmp_path) == {}
+    run.add("p2", writing(mask="new"))
+    run.finish([], {})
+    assert not (tmp_path / "p1").exists()
+
+
+def test_an_overwriting_run_that_comes_to_nothing_takes_nothing_away(tmp_path: Path):
+    finished(tmp_path, "p1")
+    before = contents(tmp_path)
+    with pytest.raises(InputError):
+        opened(tmp_path, 2, overwrite=True).add("p1", failing)
+    assert contents(tmp_path) == before
+
+
+def test_a_run_that_comes_to_nothing_leaves_the_marker_of_an_interrupted_one(tmp_path: Path):
+    opened(tmp_path).add("p1", writing(mask="old"))
+    before = contents(tmp_path)
+    assert MARKER in before
+    opened(tmp_path)  # the input was not there this time
+    with pytest.raises(InputError):
+        opened(tmp_path).add("p2", failing)
+    assert contents(tmp_path) == before
+
+
+def test_an_interrupted_run_goes_on_with_the_same_settings_only(tmp_path: Path):
+    first = opened(tmp_path).add("p1", writing(mask="old"))
+    with pytest.raises(OutputError, match="other settings"):
+        opened(tmp_path, 2)
+    run = opened(tmp_path)
+    assert run.add("p1", failing) == first == {"n": 1}
+    run.add("p2", writing(mask="new"))
+    run.finish([], {})
+    assert MARKER not in contents(tmp_path)
+    with pytest.raises(OutputError, match="exists already"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_kill_between_two_files_does_not_stop_the_same_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool
+):
+    if overwrite:
+        finished(tmp_path, "p1")
+    else:
+        (tmp_path / "p1").mkdir()
+        (tmp_path / "p1" / "notes.txt").write_text("precious")
+    replace, done = Path.replace, []
+
+    def killed(self: Path, target: Path) -> Path:
+        done.append(target)
+        if sum("p1" in path.parts and not path.name.startswith(".") for path in map(Path, done)) == 2:
+            raise InterruptedRunError("killed")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(InterruptedRunError):
+        opened(tmp_path, overwrite=overwrite).add("p1", writing(mask="new", curve="new", film="new"))
+    monkeypatch.undo()
+    run = opened(tmp_path, overwrite=overwrite)
+    run.add("p1", writing(mask="new"))
+    run.finish([], {})
+    left = {p.name for p in (tmp_path / "p1").iterdir()}
+    assert left == {"mask", "record.json"} | ({"notes.txt"} if not overwrite else set())
+    assert (tmp_path / "p1" / "mask").read_text() == "new"
+
+
+def test_overwriting_removes_what_the_earlier_run_had_written_and_nothing_else(tmp_path: Path):
+    finished(tmp_path, "p1", "p2")
+    (tmp_path / "p1" / "notes.txt").write_text("precious")
+    run = opened(tmp_path, 2, overwrite=True)
+    run.add("p1", writing(mask="new"))
+    run.finish([], {})
+    assert {p.name for p in (tmp_path / "p1").iterdir()} == {"mask", "notes.txt", "record.json"}
+    # p2 is not of this run: its files stay, its record no longer says that this run made them
+    assert (tmp_path / "p2" / "stale").read_text() == "old"
+    assert not (tmp_path / "p2" / "record.json").exists()
+    run = opened(tmp_path, 3, overwrite=True)
+    run.add("p2", writing(mask="newer"))
+    run.finish([], {})
+    assert {p.name for p in (tmp_path / "p2").iterdir()} == {"mask", "record.json"}
+
+
+def test_a_study_that_fails_this_time_keeps_no_earlier_result(tmp_path: Path):
+    finished(tmp_path, "p1", "p2")
+    run = opened(tmp_path, 2, overwrite=True)
+    with pytest.raises(InputError):
+        run.add("p1", failing)
+    run.add("p2", writing(mask="new"))
+    run.finish([], {})
+    assert set(contents(tmp_path)) == {"p2/mask", "p2/record.json", "summary.json", "table.csv"}
+
+
+def test_a_list_of_files_leads_nowhere_else(tmp_path: Path):
+    finished(tmp_path / "out", "p1")
+    (tmp_path / "out" / "precious").write_text("precious")
+    record = tmp_path / "out" / "p1" / "record.json"
+    record.write_text(json.dumps({"files": ["../precious", "stale"]}))
+    run = opened(tmp_path / "out", 2, overwrite=True)
+    run.add("p1", writing(mask="new"))
+    assert (tmp_path / "out" / "precious").exists()
+    assert not (tmp_path / "out" / "p1" / "stale").exists()
+
+
+def test_a_file_of_somebody_else_is_not_replaced(tmp_path: Path):
+    (tmp_path / "p1").mkdir()
+    (tmp_path / "p1" / "mask").write_text("precious")
+    for _ in range(2):  # the first refusal must not make the folder ours
+        with pytest.raises(OutputError, match="mask: exists already"):
+            opened(tmp_path).add("p1", writing(curve="new", mask="new"))
+        assert contents(tmp_path) == {"p1/mask": b"precious"}
