@@ -14,6 +14,7 @@ import apical
 SOURCE = Path(apical.__file__).parent
 NUMPY_ONLY = (
     "anatomy",
+    "calibration",
     "study",
     "grid",
     "split",
@@ -65,6 +66,7 @@ def test_rooms_import_only_to_their_left():
     order = [
         "errors",
         "anatomy",
+        "calibration",
         "study",
         "files",
         "split",

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from apical.anatomy import View
-from apical.cycle import Beat, ClipReason, Cycle, cavity_areas, find_beats, find_cycle, plausible_frames
+from apical.cycle import Beat, Cycle, cavity_areas, find_beats, find_cycle, plausible_frames
 from apical.cycle.smoothing import temporal_smoother
 from apical.errors import InputError
-from apical.measure.results import Severity
+from apical.measure.results import Reason, Severity
 from apical.phantom.beating import BeatingPhantom, make_beating
 
 VIEW = View.A4C
@@ -109,7 +109,7 @@ def test_times_are_not_needed():
     assert untimed.heart_rate_bpm is None
     assert untimed.beats[0].duration_ms is None
     assert untimed.beats[0].n_frames == untimed.beats[0].next_ed_index - untimed.beats[0].ed_index
-    assert [f.reason for f in untimed.findings] == [ClipReason.FRAME_TIMES_UNKNOWN]
+    assert [f.reason for f in untimed.findings] == [Reason.FRAME_TIMES_UNKNOWN]
 
 
 def test_unequal_frame_times():
@@ -132,7 +132,7 @@ def test_less_than_a_beat_is_flagged(ends_at: float):
     assert [(b.ed_index, b.es_index, b.next_ed_index) for b in cycle.beats] == [(0, 25, None)]
     assert cycle.good_beats
     assert not cycle.beats[0].complete
-    assert (cycle.findings[0].reason, cycle.findings[0].severity) == (ClipReason.NO_COMPLETE_BEAT, Severity.CAUTION)
+    assert (cycle.findings[0].reason, cycle.findings[0].severity) == (Reason.NO_COMPLETE_BEAT, Severity.CAUTION)
 
 
 def test_a_beat_cut_in_diastasis_is_not_complete():
@@ -150,7 +150,7 @@ def test_what_does_not_beat(areas: np.ndarray):
     assert cycle.beats == ()
     assert cycle.representative is None
     assert cycle.heart_rate_bpm is None
-    assert (cycle.findings[-1].reason, cycle.findings[-1].severity) == (ClipReason.NO_BEATING, Severity.REFUSAL)
+    assert (cycle.findings[-1].reason, cycle.findings[-1].severity) == (Reason.NO_BEATING, Severity.REFUSAL)
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
@@ -158,7 +158,7 @@ def test_no_masks_at_all(n: int):
     cycle = find_beats(np.zeros(n), np.arange(n) * 20.0)
     assert cycle.beats == ()
     assert np.isnan(cycle.smoothed).all()
-    assert {f.reason for f in cycle.findings} == {ClipReason.NO_BEATING, ClipReason.MASKS_IMPLAUSIBLE}
+    assert {f.reason for f in cycle.findings} == {Reason.NO_BEATING, Reason.MASKS_IMPLAUSIBLE}
     assert cycle.as_dict()["smoothed_area"] == [None] * n
 
 
@@ -177,7 +177,7 @@ def test_premature_beat_is_rejected_with_a_reason():
     assert len(rejected) == 2
     assert "as long as" in rejected[0]
     assert "as strong as" in rejected[1]
-    assert [f.reason for f in cycle.findings] == [ClipReason.BEAT_REJECTED] * 2
+    assert [f.reason for f in cycle.findings] == [Reason.BEAT_REJECTED] * 2
     changes = [b.fractional_area_change_percent for b in cycle.good_beats]
     assert np.ptp(changes) < 2.0
 

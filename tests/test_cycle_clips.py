@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from apical.anatomy import Phase, View
-from apical.cycle import ClipReason, frame_volumes_ml, measure_clips
+from apical.calibration import Calibration, ErrorBound
+from apical.cycle import frame_volumes_ml, measure_clips
 from apical.errors import InputError
 from apical.measure import Reason, Status, VolumeDefinition
 from apical.phantom.beating import BeatingPhantom, Recording, as_clip_study, make_beating
@@ -83,9 +84,27 @@ def test_view_recognised_by_the_model(study: Study, masks: dict[str, np.ndarray]
     seen = {study.clips[0].name: (View.A2C, 0.99), study.clips[1].name: (View.A4C, 0.6)}
     result = measure_clips(nameless, Segmentation(masks, views=seen))
     assert result.measurements.ef_percent is not None
-    recognised = [f for f in result.measurements.findings if f.reason == ClipReason.VIEW_RECOGNISED]
+    recognised = [f for f in result.measurements.findings if f.reason == Reason.VIEW_RECOGNISED]
     assert [(f.view, f.severity.value) for f in recognised] == [(View.A2C, "note"), (View.A4C, "caution")]
     assert result.measurements.status is Status.CAUTION
+
+
+def test_the_interval_is_that_of_stills_and_says_so(study: Study, masks: dict[str, np.ndarray]):
+    plain = measure_clips(study, masks)
+    assert "do not come from a model" in plain.measurements.default.ef_interval.reason
+    bounds = (ErrorBound(plain.measurements.default.method, "ef_percent", 50, 8.0, 1.5),)
+    carried = Calibration(0.9, "CAMUS", (), bounds, "a remark")
+    interval = measure_clips(study, Segmentation(masks, calibration=carried)).measurements.default.ef_interval
+    assert interval.ends[1] - interval.ends[0] == pytest.approx(16.0)
+    assert interval.method.startswith(
+        "split conformal, 50 patients of CAMUS; a remark; found on single ED and ES frames"
+    )
+    # What a clip gives cause for caution by widens it, too.
+    unsure = {clip.name: (clip.view, 0.6) for clip in study.clips}
+    nameless = replace(study, clips=tuple(replace(c, view=None) for c in study.clips))
+    result = measure_clips(nameless, Segmentation(masks, views=unsure, calibration=carried))
+    wide = result.measurements.default.ef_interval
+    assert wide.ends[1] - wide.ends[0] == pytest.approx(24.0)
 
 
 def test_without_spacing_there_are_no_millilitres(study: Study, masks: dict[str, np.ndarray], phantom: BeatingPhantom):
@@ -110,7 +129,7 @@ def test_less_than_a_beat_asks_for_caution(study: Study, masks: dict[str, np.nda
     result = measure_clips(Study(study.patient, clips=(short,)), {clip.name: masks[clip.name][part]})
     assert "no_complete_beat" in reasons(result)
     assert result.measurements.status is Status.CAUTION
-    assert any(f.reason == ClipReason.NO_COMPLETE_BEAT for f in result.measurements.default.findings)
+    assert any(f.reason == Reason.NO_COMPLETE_BEAT for f in result.measurements.default.findings)
     assert result.measurements.ef_percent is not None
 
 
@@ -212,3 +231,39 @@ def test_volume_of_every_frame(study: Study, masks: dict[str, np.ndarray], phant
     # One plane of a ventricle that is not quite round: proportional to the true curve.
     ratio = volumes / phantom.volumes_ml(View.A4C)[:20]
     assert np.nanmax(ratio) / np.nanmin(ratio) < 1.1
+
+
+def torn(mask: np.ndarray) -> np.ndarray:
+    """A cavity in two halves: of a ventricle's area, but no outline to measure."""
+    rows = np.flatnonzero((mask == 1).any(axis=1))
+    result = mask.copy()
+    result[int(rows.mean()) : int(rows.mean()) + 2] = 0
+    return result
+
+
+def test_a_neighbour_stands_for_a_frame_that_cannot_be_measured(study: Study, masks: dict[str, np.ndarray]):
+    whole = measure_clips(study, masks)
+    view, clip = View.A4C, study.clips[1].name
+    es = whole.single_plane[view][0].beats[view].es_index
+    broken = masks | {clip: masks[clip].copy()}
+    broken[clip][es] = torn(broken[clip][es])
+    result = measure_clips(study, broken)
+    beat = result.single_plane[view][0]
+    assert abs(beat.frames[view][Phase.ES] - beat.beats[view].es_index) == 1
+    assert beat.frames[view][Phase.ED] == beat.beats[view].ed_index
+    assert beat.measurements.esv_ml == pytest.approx(whole.single_plane[view][0].measurements.esv_ml, rel=0.06)
+    assert beat.as_row()["4ch_measured_es_index"] == beat.frames[view][Phase.ES]
+    (found,) = [f for f in result.findings if f.reason is Reason.NEIGHBOUR_FRAME]
+    assert f"frame {beat.beats[view].es_index + 1} (ES)" in found.sentence
+    assert found.severity.value == "caution"
+
+
+def test_no_frame_farther_than_two_stands_for_another(study: Study, masks: dict[str, np.ndarray]):
+    view, clip = View.A4C, study.clips[1].name
+    es = measure_clips(study, masks).single_plane[view][0].beats[view].es_index
+    broken = masks | {clip: masks[clip].copy()}
+    for frame in range(es - 4, es + 5):
+        broken[clip][frame] = torn(broken[clip][frame])
+    beat = measure_clips(study, broken).single_plane[view][0]
+    assert beat.frames[view][Phase.ES] == beat.beats[view].es_index
+    assert beat.measurements.esv_ml is None

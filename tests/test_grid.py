@@ -95,3 +95,17 @@ def test_in_a_clip_what_never_moves_is_left_out():
 @pytest.mark.parametrize("shape", [(1, 1), (3, 200), (50, 50)])
 def test_darkness_has_no_sector_and_the_whole_image_is_used(shape: tuple[int, int]):
     assert grid.find_sector(np.zeros(shape, np.uint8)) == Box.whole(shape)
+
+
+@pytest.mark.parametrize("shape", [(480, 640), (97, 131)])
+def test_looking_where_the_heart_is_gives_the_same_mask_as_looking_everywhere(shape: tuple[int, int]):
+    random = np.random.default_rng(3)
+    row, column = np.mgrid[:64, :64]
+    distance = np.hypot(row - 20, 1.3 * (column - 40))
+    scores = np.stack([distance - 18, 9 - distance, 9 - np.abs(distance - 12), 22 - np.hypot(row - 42, column - 40)])
+    scores = (scores + random.normal(0, 0.5, scores.shape)).astype(np.float32)
+    box = Box(5, 7, shape[0] - 3, shape[1])
+    expected = np.zeros(shape, np.uint8)
+    expected[box.slices] = grid.resample(scores, box.shape).argmax(axis=0)
+    assert set(np.unique(expected)) == {0, 1, 2, 3}
+    np.testing.assert_array_equal(grid.to_native(scores, box, shape), expected)

@@ -11,12 +11,16 @@ import pytest
 from PIL import Image
 
 from apical.anatomy import View
-from apical.cycle import ViewClip, find_cycle, frame_volumes_ml, measure_stability
+from apical.cycle import ViewClip, find_cycle, frame_volumes_ml, measure_clips, measure_stability
 from apical.errors import OutputError
-from apical.phantom.beating import make_beating
+from apical.phantom import as_clip_study, make_beating
+from apical.report.beat_table import beat_table
 from apical.report.clip import draw_clip, frame_rate_hz, write_clip_film
 from apical.report.clip_frames import ClipPainter
+from apical.report.clip_report import write_clip_report
+from apical.report.pictures import outlined_picture, shown_box
 from apical.report.video import gif_frames, write_gif, write_mp4
+from apical.study import Grid
 
 VIEW = View.A4C
 YELLOW = np.array([240, 228, 66])
@@ -173,3 +177,49 @@ def test_film_of_odd_grey_pictures(tmp_path: Path):
     frames = film(tmp_path / "a.mp4")
     assert frames.shape == (3, 32, 46, 3)
     assert frames.mean(axis=(1, 2, 3)) == pytest.approx([0, 128, 255], abs=3)
+
+
+def test_a_gif_keeps_the_colours_that_few_pixels_have(tmp_path: Path):
+    random = np.random.default_rng(5)
+    pictures = [random.integers(0, 255, (60, 80, 3)).astype(np.uint8) for _ in range(2)]
+    colour = (204, 121, 167)
+    pictures[1][30, 40] = colour
+    write_gif(tmp_path / "a.gif", pictures, 10.0, colours=[colour])
+    with Image.open(tmp_path / "a.gif") as film_:
+        film_.seek(1)
+        assert film_.convert("RGB").getpixel((40, 30)) == colour
+
+
+def test_the_table_has_every_beat_or_why_it_was_left_out(tmp_path: Path):
+    phantom = make_beating(4, heart_rate_bpm=80, frame_rate_hz=25, n_beats=4, rhythm="premature", spacing_mm=(1.2, 1.2))
+    study = as_clip_study(phantom, with_images=False)
+    masks = {clip.name: clip.reference for clip in study.clips}
+    result = measure_clips(study, masks)
+    table = beat_table(result)
+    cycles = [seen.cycle for seen in result.views.values()]
+    pairs = [row for row in table.rows if row.beat.startswith("biplane")]
+    assert len(table.rows) - len(pairs) == sum(len(cycle.beats) for cycle in cycles)
+    assert len(pairs) == len(result.beats) == result.summary.n_beats
+    left_out = [row for row in table.rows if row.remark.startswith("left out: it is")]
+    assert len(left_out) == sum(beat.rejected is not None for cycle in cycles for beat in cycle.beats) > 0
+    assert {row.ef for row in left_out} == {"–"}
+    assert [row.shown for row in table.rows].count(True) == 1
+    low, high = result.summary.ef_range_percent
+    assert table.summary == f"median of {len(pairs)} beats ({low:.1f} to {high:.1f} %)"
+    paths = write_clip_report(study, masks, result, tmp_path, film=False)
+    page = next(path for path in paths if path.suffix == ".html").read_text(encoding="utf-8")
+    assert f"EF {result.summary.ef_percent:.1f} %" in page
+    assert table.summary in page
+    assert all(row.beat in page and row.ed in page for row in table.rows)
+
+
+def test_both_instants_are_shown_at_one_scale():
+    image = np.zeros((100, 100), np.uint8)
+    image[10:90, 10:60] = 200
+    narrow = np.zeros_like(image)
+    narrow[20:60, 30:50] = 1
+    wide = np.zeros_like(image)
+    wide[20:95, 30:95] = 1
+    box = shown_box((image, narrow), (image, wide))
+    assert (box.bottom, box.right) == (95, 95)
+    assert outlined_picture(image, Grid(image.shape), narrow, "ES", box).image.shape == box.shape

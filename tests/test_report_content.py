@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +15,13 @@ import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
 from apical.anatomy import Phase, View
+from apical.calibration import Calibration, ErrorBound
 from apical.files import csv_text
 from apical.measure import Status, VolumeDefinition, measure
 from apical.measure.quantities import LABELS
 from apical.phantom import as_study, make_patient
 from apical.report.content import mask_source, number, printable, report_content
+from apical.report.html import html_report
 from apical.report.json_report import json_report
 from apical.report.tables import OF_ASE_VOLUMES, measurement_rows
 from apical.study import Patient, Segmentation, Study
@@ -61,6 +65,50 @@ def test_every_ejection_fraction_stands_beside_its_definition(study: Study, mask
     assert content.volumes[0].reference == "54-74 %"
     assert content.volumes[0].grade == "normal"
     assert content.volumes[1].reference == "", "the ranges were not made for camus"
+
+
+def calibrated(masks: Segmentation, method: str) -> Segmentation:
+    bounds = (ErrorBound(method, "ef_percent", 50, 8.0), ErrorBound(method, "edv_ml", 50, 0.2))
+    return replace(masks, calibration=Calibration(0.9, "CAMUS", (), bounds))
+
+
+def test_the_interval_stands_beside_the_ef_or_its_absence_is_explained(study: Study, masks: Segmentation) -> None:
+    method = measure(study, masks).default.method
+    known = calibrated(masks, method)
+    content = report_content(study, known, measure(study, known))
+    ase, camus = content.volumes
+    low, high = re.search(r"EF 60\.\d % \(90 % interval (\d+) to (\d+) %\) by biplane", content.headline).groups()
+    ef = measure(study, masks).ef_percent
+    assert (int(low), int(high)) == (math.floor(ef - 8), math.ceil(ef + 8)), "rounded to the outside"
+    assert ase.interval.startswith(f"EF 90 % interval {low} to {high} %, EDV ")
+    assert ase.interval.endswith(" mL: split conformal, 50 patients of CAMUS.")
+    assert "ESV" not in ase.interval
+    assert camus.interval.startswith("No interval of EF: No unseen patient was measured by the same method")
+    html = html_report(study, known, measure(study, known))
+    assert ase.interval in html
+    plain = report_content(study, masks, measure(study, masks))
+    assert "interval" not in plain.headline
+    assert "do not come from a model" in plain.volumes[0].interval
+    gone = refused(study)
+    assert report_content(study, gone, measure(study, gone)).volumes[0].interval == ""
+
+
+def test_intervals_are_in_json_and_table(study: Study, masks: Segmentation, valid: Callable[[str], None]) -> None:
+    known = calibrated(masks, measure(study, masks).default.method)
+    result = measure(study, known)
+    text = json_report(study, known, result)
+    valid(text)
+    ef = json.loads(text)["measurements"]["volumes"]["ase"]["intervals"]["ef_percent"]
+    assert ef["level"] == 0.9
+    assert (ef["low"] + ef["high"]) / 2 == pytest.approx(result.ef_percent, abs=0.01)
+    ase, camus = measurement_rows(result)
+    assert (ase["ef_interval_low_percent"], ase["ef_interval_high_percent"]) == (ef["low"], ef["high"])
+    assert (ase["esv_interval_low_ml"], ase["interval_method"]) == (None, "split conformal, 50 patients of CAMUS")
+    assert camus["ef_interval_low_percent"] is None
+    assert "same method" in camus["ef_interval_absent_because"]
+    broken = text.replace('"level": 0.9', '"level": null', 1)
+    with pytest.raises(ValidationError):
+        valid(broken)
 
 
 def test_camus_is_written_in_whole_numbers(study: Study, masks: Segmentation) -> None:

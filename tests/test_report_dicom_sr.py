@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,12 @@ from pydicom.data import get_testdata_file
 
 from apical import measure
 from apical.anatomy import Phase, View
+from apical.calibration import Calibration, ErrorBound
+from apical.cycle import measure_clips
 from apical.errors import OutputError
+from apical.measure.interval import with_intervals
 from apical.measure.results import Measurements, VolumeDefinition
+from apical.phantom import as_clip_study, make_beating
 from apical.report.dicom_codes import UNITS, plane_of
 from apical.report.dicom_pdf import write_dicom_pdf
 from apical.report.dicom_sr import MeasuredImage, write_dicom_sr
@@ -49,6 +54,19 @@ def texts(path: Path) -> list[str]:
     return [item.TextValue for item in pydicom.dcmread(path).ContentSequence[-1].ContentSequence]
 
 
+def test_the_interval_of_ef_is_told_in_words(tmp_path: Path) -> None:
+    result = measured()
+    write_dicom_sr(tmp_path / "plain.dcm", result, IMAGES)
+    assert any("No interval of EF: The masks do not come from a model" in t for t in texts(tmp_path / "plain.dcm"))
+    model = Calibration(0.9, "CAMUS", (), (ErrorBound(result.default.method, "ef_percent", 50, 8.0),))
+    known = with_intervals(result.default, model)
+    write_dicom_sr(
+        tmp_path / "sr.dcm", replace(result, volumes={**result.volumes, VolumeDefinition.ASE: known}), IMAGES
+    )
+    assert dciodvfy_errors(tmp_path / "sr.dcm") == []
+    assert any(": split conformal, 50 patients of CAMUS." in t for t in texts(tmp_path / "sr.dcm"))
+
+
 def test_biplane_numbers_come_back_under_their_codes(tmp_path: Path) -> None:
     result = measured(height_cm=170.0, weight_kg=70.0, sex="F")
     path = tmp_path / "sr.dcm"
@@ -67,6 +85,37 @@ def test_biplane_numbers_come_back_under_their_codes(tmp_path: Path) -> None:
     assert read["130686", "130683"] == (pytest.approx(result.value("contour_gls_percent"), abs=1e-3), "%")
     assert read["79997-3", "125207"] == (pytest.approx(result.value("edv_index_ml_m2"), abs=1e-3), "mL/m2")
     assert "Cardiac output: not measured. The heart rate is unknown." in texts(path)
+
+
+def test_every_beat_and_the_median_come_back_exactly(tmp_path: Path) -> None:
+    phantom = make_beating(4, heart_rate_bpm=80, frame_rate_hz=25, n_beats=3, rhythm="irregular", spacing_mm=(1.2, 1.2))
+    study = as_clip_study(phantom, with_images=False)
+    study = replace(study, clips=tuple(c for c in study.clips if c.view is View.A4C))
+    result = measure_clips(study, {c.name: c.reference for c in study.clips if c.reference is not None})
+    header = ultrasound_dataset(np.zeros((len(study.clips[0].images), 8, 8), np.uint8))
+    assert result.representative is not None
+    images = [MeasuredImage(header, View.A4C, result.representative.frames[View.A4C])]
+    path = tmp_path / "sr.dcm"
+    write_dicom_sr(path, result.measurements, images, beats=result)
+    assert dciodvfy_errors(path) == []
+    groups = {g.tracking_identifier: g for g in hd.sr.srread(path).content.get_image_measurement_groups()}
+    assert len(result.beats) == 3
+    for number, beat in enumerate(result.beats, start=1):
+        for definition, volumes in beat.measurements.volumes.items():
+            read = groups[f"apical beat {number}, {definition}"].get_measurements()
+            expected = [volumes.edv_ml, volumes.esv_ml, volumes.ef_percent, volumes.sv_ml]
+            assert [m.value for m in read] == [round(v, 3) for v in expected if v is not None]
+            used = read[2].referenced_images[0].ReferencedSOPSequence[0].ReferencedFrameNumber
+            assert list(used) == sorted(k + 1 for k in beat.frames[View.A4C].values())
+    summary = result.summary
+    median = groups["apical median, ase"].get_measurements()
+    found = {(m.name.value, m.derivation.value): m.value for m in median}
+    assert found["79993-2", "373099004"] == round(summary.ef_percent or 0.0, 3)
+    assert found["79999-9", "373099004"] == round(summary.edv_ml or 0.0, 3)
+    assert (found["79993-2", "255605001"], found["79993-2", "56851009"]) == tuple(
+        round(v, 3) for v in summary.ef_range_percent or ()
+    )
+    assert found["79993-2", "386136009"] == round(summary.ef_sd_points or 0.0, 3)
 
 
 def test_every_measurement_refers_to_the_frames_it_was_taken_from(tmp_path: Path) -> None:

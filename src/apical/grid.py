@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, sparse
 
 from apical.study import Frame, Image, Mask, Region
 
@@ -116,21 +116,24 @@ def find_sector(images: NDArray[np.uint8], region: Region | None = None, rule: S
 
 
 @lru_cache(maxsize=64)
-def _weights(source: int, target: int) -> NDArray[np.float32]:
+def _weights(source: int, target: int) -> sparse.csr_array:
     """(target, source) matrix of linear resampling between pixel centres, rows summing to one."""
     scale = source / target
     support = max(scale, 1.0)
     centre = (np.arange(target) + 0.5) * scale - 0.5
     weights = np.maximum(0.0, 1.0 - np.abs(np.arange(source)[None, :] - centre[:, None]) / support)
-    matrix: NDArray[np.float32] = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
-    matrix.setflags(write=False)
-    return matrix
+    return sparse.csr_array((weights / weights.sum(axis=1, keepdims=True)).astype(np.float32))
 
 
 def resample(values: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
     """Resample the last two axes (row, column) linearly to `shape`, without aliasing when shrinking."""
-    rows, columns = _weights(values.shape[-2], shape[0]), _weights(values.shape[-1], shape[1])
-    return (rows @ values @ columns.T).astype(np.float32, copy=False)
+    return _weighted(values, _weights(values.shape[-2], shape[0]), _weights(values.shape[-1], shape[1]))
+
+
+def _weighted(values: NDArray[np.float32], rows: sparse.csr_array, columns: sparse.csr_array) -> NDArray[np.float32]:
+    planes = values.reshape(-1, *values.shape[-2:]).astype(np.float32, copy=False)
+    made = np.stack([(columns @ np.ascontiguousarray((rows @ plane).T)).T for plane in planes])
+    return made.reshape(*values.shape[:-2], rows.shape[0], columns.shape[0])
 
 
 def resample_mask(mask: Mask, shape: tuple[int, int]) -> Mask:
@@ -156,5 +159,20 @@ def to_native(scores: NDArray[np.float32], box: Box, shape: tuple[int, int]) -> 
     Outside the box everything is background.
     """
     mask = np.zeros(shape, np.uint8)
-    mask[box.slices] = resample(scores, box.shape).argmax(axis=0)
+    heart = scores[1:].max(axis=0) > scores[0]
+    if not heart.any():
+        return mask
+    # Where background leads at every pixel that a native one is made of, it leads there too: no need to look.
+    rows, first_row = _reached(_weights(heart.shape[0], box.shape[0]), heart.any(axis=1))
+    columns, first_column = _reached(_weights(heart.shape[1], box.shape[1]), heart.any(axis=0))
+    labels = _weighted(scores, rows, columns).argmax(axis=0)
+    top, left = box.top + first_row, box.left + first_column
+    mask[top : top + labels.shape[0], left : left + labels.shape[1]] = labels
     return mask
+
+
+def _reached(weights: sparse.csr_array, sources: NDArray[np.bool_]) -> tuple[sparse.csr_array, int]:
+    """Return the rows of `weights` from the first to the last that any source goes into, and the first's index."""
+    reached = np.flatnonzero(weights @ sources.astype(np.float32))
+    first, last = (int(reached[0]), int(reached[-1])) if reached.size else (0, -1)
+    return weights[first : last + 1], first

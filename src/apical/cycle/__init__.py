@@ -6,7 +6,7 @@ from apical.cycle.beats import BeatRule, find_beats, find_cycle
 from apical.cycle.clips import ClipRule, measure_clips
 from apical.cycle.curve import cavity_areas, plausible_frames
 from apical.cycle.measured import BeatSummary, ClipMeasurements, MeasuredBeat, ViewClip
-from apical.cycle.results import Beat, ClipReason, Cycle
+from apical.cycle.results import Beat, Cycle
 from apical.cycle.stability import Stability, StabilityRule, measure_stability, stabilise, stabilise_scores
 from apical.cycle.volumes import frame_volumes_ml
 
@@ -15,7 +15,6 @@ __all__ = [
     "BeatRule",
     "BeatSummary",
     "ClipMeasurements",
-    "ClipReason",
     "ClipRule",
     "Cycle",
     "MeasuredBeat",

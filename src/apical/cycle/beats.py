@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from apical.cycle.curve import cavity_areas, plausible_frames
 from apical.cycle.rejection import RejectionRule, judge
-from apical.cycle.results import Beat, ClipReason, Cycle, clip_finding
+from apical.cycle.results import Beat, Cycle
 from apical.cycle.smoothing import Smoother, temporal_smoother
 from apical.errors import InputError
-from apical.measure.results import Finding, Severity
+from apical.measure.results import Finding, Reason, Severity
 from apical.study import Spacing
 
 Curve: TypeAlias = NDArray[np.float64]
@@ -235,29 +235,30 @@ def _beat(cycle: Cycle, ed: int, es: int, following: int | None) -> Beat:
 
 def _findings(cycle: Cycle) -> tuple[Finding, ...]:
     """Say what is wrong with curve and beats."""
-    found: list[tuple[ClipReason, str, Severity]] = []
+    found: list[tuple[Reason, str, Severity]] = []
     n, implausible = cycle.area.size, int((~cycle.plausible).sum())
     if implausible:
         severity = Severity.NOTE if implausible <= 0.1 * n else Severity.CAUTION
         sentence = f"{implausible} of {n} masks are missing or implausible and were left out of the curve."
-        found.append((ClipReason.MASKS_IMPLAUSIBLE, sentence, severity))
+        found.append((Reason.MASKS_IMPLAUSIBLE, sentence, severity))
     if cycle.frame_times_ms is None and n > 1:
         sentence = "the time between frames is unknown: beats are counted in frames, and there is no heart rate."
-        found.append((ClipReason.FRAME_TIMES_UNKNOWN, sentence, Severity.NOTE))
+        found.append((Reason.FRAME_TIMES_UNKNOWN, sentence, Severity.NOTE))
     if not cycle.beats:
         sentence = "the cavity's area does not change as that of a beating heart."
-        found.append((ClipReason.NO_BEATING, sentence, Severity.REFUSAL))
+        found.append((Reason.NO_BEATING, sentence, Severity.REFUSAL))
     elif not cycle.beats[0].complete:
         sentence = (
             "the clip holds no complete beat; the largest and the smallest cavity stand for "
             "end-diastole and end-systole, which may lie outside the clip."
         )
-        found.append((ClipReason.NO_COMPLETE_BEAT, sentence, Severity.CAUTION))
+        found.append((Reason.NO_COMPLETE_BEAT, sentence, Severity.CAUTION))
     for number, beat in enumerate(cycle.beats, start=1):
         if beat.rejected:
-            sentence = f"beat {number} (frames {beat.ed_index}-{beat.next_ed_index}) does not count: {beat.rejected}."
-            found.append((ClipReason.BEAT_REJECTED, sentence, Severity.NOTE))
+            frames = f"frames {beat.ed_index + 1}-{(beat.next_ed_index or beat.es_index) + 1}"
+            sentence = f"beat {number} ({frames}) does not count: {beat.rejected}."
+            found.append((Reason.BEAT_REJECTED, sentence, Severity.NOTE))
     if cycle.beats and not cycle.good_beats:
         sentence = "no beat is fit to be measured."
-        found.append((ClipReason.NO_COMPLETE_BEAT, sentence, Severity.REFUSAL))
-    return tuple(clip_finding(*parts) for parts in found)
+        found.append((Reason.NO_COMPLETE_BEAT, sentence, Severity.REFUSAL))
+    return tuple(Finding(*parts) for parts in found)

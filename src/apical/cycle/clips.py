@@ -16,15 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apical.anatomy import Phase, View
+from apical.calibration import Calibration
 from apical.cycle.beats import BeatRule, find_cycle
 from apical.cycle.measured import ClipMeasurements, MeasuredBeat, ViewClip, summarise
-from apical.cycle.results import Beat, ClipReason, clip_finding
+from apical.cycle.results import Beat
 from apical.cycle.stability import measure_stability
 from apical.errors import InputError
 from apical.measure.examination import measure
-from apical.measure.quality import status_of
-from apical.measure.results import Finding, Measurements, Severity, VolumeDefinition
-from apical.study import Clip, Frame, Study
+from apical.measure.interval import with_intervals
+from apical.measure.quality import Inspector, status_of
+from apical.measure.results import Finding, Measurements, Reason, Severity, VolumeDefinition
+from apical.measure.ventricle import trace_cavity
+from apical.study import Clip, Doubt, Frame, Segmentation, Study
 
 Masks = Mapping[str, NDArray[np.uint8]]
 
@@ -41,6 +44,8 @@ class ClipRule:
     heart_rate_ratio: float = 1.2
     """Between the rate in the file and the one on the curve."""
     jitter_percent: float = 4.0
+    neighbour_frames: int = 2
+    """How far from end-diastole or end-systole another frame may stand for one whose mask cannot be measured."""
 
 
 def measure_clips(
@@ -71,21 +76,25 @@ def measure_clips(
         found += seen.cycle.seen_in(view, seen.clip.name)
         found += _doubts(seen, rule)
     single = {
-        view: tuple(_measured(study, {view: (seen, beat)}, masks) for beat in seen.cycle.good_beats)
+        view: tuple(_measured(study, {view: (seen, beat)}, masks, rule) for beat in seen.cycle.good_beats)
         for view, seen in chosen.items()
     }
+    for view, seen in chosen.items():
+        found += _neighbours(seen, single[view])
     with_beats = [view for view in View if single.get(view)]
     beats: tuple[MeasuredBeat, ...] = single[with_beats[0]] if with_beats else ()
     if len(with_beats) == 2:
         first, second = (chosen[view] for view in with_beats)
         pairs, remarks = _pairs(first, second, rule)
         found += remarks
-        beats = tuple(_measured(study, {first.view: (first, a), second.view: (second, b)}, masks) for a, b in pairs)
+        beats = tuple(
+            _measured(study, {first.view: (first, a), second.view: (second, b)}, masks, rule) for a, b in pairs
+        )
     summaries = {d: summarise(d, [b.measurements.volumes[d] for b in beats]) for d in VolumeDefinition}
     found += _spread(summaries[VolumeDefinition.ASE].ef_range_percent, len(beats), rule)
     representative = _representative(beats)
     plain = measure(Study(study.patient), {}) if representative is None else representative.measurements
-    return ClipMeasurements(_with_findings(plain, tuple(found)), beats, single, chosen, summaries, tuple(found))
+    return ClipMeasurements(_with_findings(plain, tuple(found), masks), beats, single, chosen, summaries, tuple(found))
 
 
 def _choose(study: Study, masks: Masks, rule: BeatRule) -> tuple[dict[View, ViewClip], list[Finding]]:
@@ -97,13 +106,13 @@ def _choose(study: Study, masks: Masks, rule: BeatRule) -> tuple[dict[View, View
         view, probability = clip.view, None
         if clip.name not in masks:
             sentence = f"{clip.name}: no masks were given for this clip."
-            findings.append(clip_finding(ClipReason.CLIP_NOT_USED, sentence, Severity.NOTE, view))
+            findings.append(Finding(Reason.CLIP_NOT_USED, sentence, Severity.NOTE, view))
             continue
         if view is None and clip.name in recognised:
             view, probability = recognised[clip.name]
         if view is None:
             sentence = f"{clip.name}: the view is unknown; name it 2CH or 4CH to have the clip measured."
-            findings.append(clip_finding(ClipReason.VIEW_UNKNOWN, sentence, Severity.CAUTION))
+            findings.append(Finding(Reason.VIEW_UNKNOWN, sentence, Severity.CAUTION))
             continue
         pixels = _checked(clip, masks[clip.name], study.patient.id)
         cycle = find_cycle(pixels, clip.frame_times_ms, clip.grid.spacing_mm, rule)
@@ -116,7 +125,7 @@ def _choose(study: Study, masks: Masks, rule: BeatRule) -> tuple[dict[View, View
             chosen[view] = ranked[0]
         for other in ranked[1:]:
             sentence = f"{view}, {other.clip.name}: not used; {ranked[0].clip.name} shows more beats or is longer."
-            findings.append(clip_finding(ClipReason.CLIP_NOT_USED, sentence, Severity.NOTE, view))
+            findings.append(Finding(Reason.CLIP_NOT_USED, sentence, Severity.NOTE, view))
     return chosen, findings
 
 
@@ -141,32 +150,78 @@ def _doubts(seen: ViewClip, rule: ClipRule) -> list[Finding]:
     if seen.view_probability is not None:
         severity = Severity.NOTE if seen.view_probability >= rule.sure_view else Severity.CAUTION
         sentence = f"{where}: the view was recognised by the model ({100 * seen.view_probability:.0f} %)."
-        found.append(clip_finding(ClipReason.VIEW_RECOGNISED, sentence, severity, seen.view))
+        found.append(Finding(Reason.VIEW_RECOGNISED, sentence, severity, seen.view))
     stated, measured = seen.clip.heart_rate_bpm, seen.cycle.heart_rate_bpm
     if stated and measured and not 1 / rule.heart_rate_ratio <= stated / measured <= rule.heart_rate_ratio:
         sentence = f"{where}: the file says {stated:.0f} beats/min, the curve {measured:.0f}; one of them is wrong."
-        found.append(clip_finding(ClipReason.HEART_RATES_DIFFER, sentence, Severity.CAUTION, seen.view))
+        found.append(Finding(Reason.HEART_RATES_DIFFER, sentence, Severity.CAUTION, seen.view))
     jitter = seen.stability.area_jitter_percent
     if jitter is not None and jitter > rule.jitter_percent:
         sentence = f"{where}: the cavity's area flickers by {jitter:.1f} % from frame to frame."
-        found.append(clip_finding(ClipReason.MASKS_UNSTABLE, sentence, Severity.CAUTION, seen.view))
+        found.append(Finding(Reason.MASKS_UNSTABLE, sentence, Severity.CAUTION, seen.view))
     return found
 
 
-def _measured(study: Study, seen: Mapping[View, tuple[ViewClip, Beat]], masks: Masks) -> MeasuredBeat:
+def _measured(study: Study, seen: Mapping[View, tuple[ViewClip, Beat]], masks: Masks, rule: ClipRule) -> MeasuredBeat:
     """Measure the frames of one beat of a view, or of one beat in each."""
     frames, frame_masks, clips = [], {}, []
+    taken: dict[View, dict[Phase, int]] = {}
+    known: Mapping[str, Doubt] = getattr(masks, "doubts", {})
+    doubts: dict[str, Doubt] = {}
     for view, (source, beat) in seen.items():
         clip = source.clip
-        for phase, index in ((Phase.ED, beat.ed_index), (Phase.ES, beat.es_index)):
+        taken[view] = {
+            phase: _measurable(source, masks[clip.name], phase, index, rule)
+            for phase, index in ((Phase.ED, beat.ed_index), (Phase.ES, beat.es_index))
+        }
+        for phase, index in taken[view].items():
             # Counted from 0 and padded, as files of single frames are.
             frame = Frame(f"{clip.name}_{index:04d}", clip.images[index], clip.grid, view, phase, source=clip.source)
             frames.append(frame)
             frame_masks[frame.name] = masks[clip.name][index]
+            if clip.name in known:
+                doubts[frame.name] = known[clip.name]
         length = beat.duration_ms
         clips.append(replace(clip, heart_rate_bpm=60_000 / length if length else clip.heart_rate_bpm))
     part = Study(study.patient, tuple(frames), tuple(clips))
-    return MeasuredBeat({view: beat for view, (_, beat) in seen.items()}, part, frame_masks, measure(part, frame_masks))
+    measurements = measure(part, Segmentation(frame_masks, doubts=doubts, calibration=_of_stills(masks)))
+    return MeasuredBeat({view: beat for view, (_, beat) in seen.items()}, part, frame_masks, measurements, taken)
+
+
+def _measurable(seen: ViewClip, masks: NDArray[np.uint8], phase: Phase, index: int, rule: ClipRule) -> int:
+    """Return the frame of an instant, or the nearest frame beside it whose mask can be measured, if its own cannot."""
+    spacing_mm = seen.clip.grid.spacing_mm
+    steps = sorted(range(-rule.neighbour_frames, rule.neighbour_frames + 1), key=abs)
+    for frame in (index + step for step in steps):
+        if not 0 <= frame < len(masks):
+            continue
+        inspector = Inspector(seen.view, phase)
+        trace = trace_cavity(masks[frame], spacing_mm or (1.0, 1.0), inspector, in_mm=spacing_mm is not None)
+        if trace is not None and trace.disks is not None and not inspector.refused:
+            return frame
+    return index
+
+
+def _neighbours(seen: ViewClip, beats: tuple[MeasuredBeat, ...]) -> list[Finding]:
+    """Say of which beats another frame than that of the instant was measured."""
+    found = []
+    for beat in beats:
+        for phase, index in ((Phase.ED, beat.beats[seen.view].ed_index), (Phase.ES, beat.beats[seen.view].es_index)):
+            taken = beat.frames[seen.view][phase]
+            if taken != index:
+                sentence = (
+                    f"{seen.view}, {seen.clip.name}: the mask of frame {index + 1} ({phase}) cannot be measured; "
+                    f"frame {taken + 1} stands for it."
+                )
+                found.append(Finding(Reason.NEIGHBOUR_FRAME, sentence, Severity.CAUTION, seen.view, phase))
+    return found
+
+
+def _of_stills(masks: Masks) -> Calibration | None:
+    """Return what the model knows of its error, with the remark that it was learned on frames, not on clips."""
+    calibration: Calibration | None = getattr(masks, "calibration", None)
+    note = "found on single ED and ES frames: how these are chosen from a clip, and the spread over beats, is not in it"
+    return calibration and replace(calibration, note="; ".join(filter(None, [calibration.note, note])))
 
 
 def _pairs(first: ViewClip, second: ViewClip, rule: ClipRule) -> tuple[list[tuple[Beat, Beat]], list[Finding]]:
@@ -184,12 +239,12 @@ def _pairs(first: ViewClip, second: ViewClip, rule: ClipRule) -> tuple[list[tupl
     findings = []
     if not alike:
         sentence = "The beats of the two views differ in length: volumes are taken from views at different heart rates."
-        findings.append(clip_finding(ClipReason.BEATS_DIFFER, sentence, Severity.CAUTION))
+        findings.append(Finding(Reason.BEATS_DIFFER, sentence, Severity.CAUTION))
     kept = alike or pairs
     left = len(beats[0]) + len(beats[1]) - 2 * len(kept)
     if left:
         sentence = f"{left} beats have no beat of similar length in the other view and count in single plane only."
-        findings.append(clip_finding(ClipReason.BEATS_UNPAIRED, sentence, Severity.NOTE))
+        findings.append(Finding(Reason.BEATS_UNPAIRED, sentence, Severity.NOTE))
     return [(beats[0][i], beats[1][j]) for i, j in kept], findings
 
 
@@ -197,7 +252,7 @@ def _spread(ef_range: tuple[float, float] | None, n_beats: int, rule: ClipRule) 
     if ef_range is None or ef_range[1] - ef_range[0] <= rule.ef_spread_points:
         return []
     sentence = f"The ejection fraction of {n_beats} beats ranges from {ef_range[0]:.0f} to {ef_range[1]:.0f} %."
-    return [clip_finding(ClipReason.BEATS_DIFFER, sentence, Severity.CAUTION)]
+    return [Finding(Reason.BEATS_DIFFER, sentence, Severity.CAUTION)]
 
 
 def _representative(beats: tuple[MeasuredBeat, ...]) -> MeasuredBeat | None:
@@ -208,11 +263,12 @@ def _representative(beats: tuple[MeasuredBeat, ...]) -> MeasuredBeat | None:
     return beats[0] if beats else None
 
 
-def _with_findings(plain: Measurements, findings: tuple[Finding, ...]) -> Measurements:
-    """Add the clips' findings, and the caution that they ask for, to the measurements of one beat."""
+def _with_findings(plain: Measurements, findings: tuple[Finding, ...], masks: Masks) -> Measurements:
+    """Add the clips' findings, and the caution and width of interval that they ask for, to one beat's measurements."""
     volumes = {}
     for definition, of_beat in plain.volumes.items():
         all_findings = of_beat.findings + findings
         status = status_of(all_findings, measured=of_beat.ef_percent is not None)
-        volumes[definition] = replace(of_beat, findings=all_findings, status=status)
+        cautious = replace(of_beat, findings=all_findings, status=status)
+        volumes[definition] = with_intervals(cautious, _of_stills(masks))
     return replace(plain, volumes=volumes, findings=plain.findings + findings)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from apical.anatomy import View
+from apical.anatomy import Phase, View
 from apical.cycle.results import Beat, Cycle
 from apical.cycle.stability import Stability
 from apical.measure.results import Finding, Measurements, VolumeDefinition, Volumes
@@ -31,13 +31,15 @@ class MeasuredBeat:
     """One beat's measurements: of one view, or biplane of a beat in each.
 
     `study` holds the end-diastolic and end-systolic frames that were measured, named after clip and frame,
-    `masks` their masks.
+    `masks` their masks. `frames` are their zero-based numbers in the clip: those of the beat, or near ones
+    where a mask of the beat's own could not be measured.
     """
 
     beats: Mapping[View, Beat]
     study: Study
     masks: Mapping[str, Mask]
     measurements: Measurements
+    frames: Mapping[View, Mapping[Phase, int]]
 
     def as_row(self) -> dict[str, Any]:
         """Return one row of the table of beats: frames, length, and the volumes of both definitions."""
@@ -46,6 +48,9 @@ class MeasuredBeat:
             beat = self.beats.get(view)
             for name in ("ed_index", "es_index", "next_ed_index", "duration_ms"):
                 row[f"{view.value.lower()}_{name}"] = None if beat is None else beat.as_dict()[name]
+            for phase in Phase:
+                measured = None if beat is None else self.frames[view][phase]
+                row[f"{view.value.lower()}_measured_{phase.value.lower()}_index"] = measured
         for definition, volumes in self.measurements.volumes.items():
             for name in ("edv_ml", "esv_ml", "ef_percent"):
                 value = getattr(volumes, name)

@@ -4,36 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from apical.anatomy import View
-from apical.measure.results import Finding, Reason, Severity
-
-
-class ClipReason(StrEnum):
-    """Code of a finding about a clip; stable, for programs. Joins `measure.Reason`."""
-
-    VIEW_RECOGNISED = "view_recognised"
-    VIEW_UNKNOWN = "view_unknown"
-    CLIP_NOT_USED = "clip_not_used"
-    NO_BEATING = "no_beating"
-    NO_COMPLETE_BEAT = "no_complete_beat"
-    BEAT_REJECTED = "beat_rejected"
-    BEATS_DIFFER = "beats_differ"
-    BEATS_UNPAIRED = "beats_unpaired"
-    FRAME_TIMES_UNKNOWN = "frame_times_unknown"
-    HEART_RATES_DIFFER = "heart_rates_differ"
-    MASKS_IMPLAUSIBLE = "masks_implausible"
-    MASKS_UNSTABLE = "masks_unstable"
-
-
-def clip_finding(reason: ClipReason, sentence: str, severity: Severity, view: View | None = None) -> Finding:
-    """Return a finding about a clip."""
-    return Finding(cast(Reason, reason), sentence, severity, view)
+from apical.measure.results import Finding
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,9 @@ _NESTED = (
 )
 """Regions within each other, whose borders part all labels without gap or overlap."""
 
+_LABELLED = {labels: np.isin(np.arange(256), labels) for labels in _NESTED}
+"""Which values of a mask belong to each region."""
+
 _MOST_PX = 30
 """Distances are cut off here: a border that moves farther within the filter's reach is another object."""
 
@@ -117,7 +120,7 @@ def stabilise(
     smooth = np.zeros_like(part)
     # From the outermost region inwards, each taking its part of the one before.
     for labels in reversed(_NESTED):
-        inside = _smoothed_region(np.isin(part, labels), smoother)
+        inside = _smoothed_region(_LABELLED[labels][part], smoother, known)
         smooth[inside if labels == _NESTED[-1] else inside & (smooth > 0)] = labels[-1]
     result = masks.copy()
     result[known] = 0
@@ -148,17 +151,20 @@ def _smoother(
     return temporal_smoother(frame_times_ms, max(rule.width_ms, rule.width_frames * interval), known)
 
 
-def _smoothed_region(region: NDArray[np.bool_], smoother: Smoother) -> NDArray[np.bool_]:
-    """Smooth the signed distance maps of a (time, row, column) region and return where they are inside."""
-    distance = np.empty(region.shape, dtype=np.int8)
+def _smoothed_region(region: NDArray[np.bool_], smoother: Smoother, known: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Smooth the signed distance maps of a (time, row, column) region and return where they are inside.
+
+    A pixel that is inside in every frame that counts, or in none, stays so.
+    """
+    counted = region[known]
+    always = counted.all(axis=0)
+    changing = np.flatnonzero(counted.any(axis=0) & ~always)
+    distance = np.empty((len(region), changing.size), dtype=np.float32)
     for k, frame in enumerate(region):
-        distance[k] = _signed_distance(frame)
-    flat = distance.reshape(len(region), -1)
-    inside = np.empty(flat.shape, dtype=bool)
-    for start in range(0, flat.shape[1], _CHUNK):
         # Doubled and odd, so that the border lies half-way between two pixels.
-        part = flat[:, start : start + _CHUNK].astype(np.float64)
-        inside[:, start : start + _CHUNK] = smoother @ part > 0
+        distance[k] = _signed_distance(frame).ravel()[changing]
+    inside = np.broadcast_to(always.ravel(), (len(region), always.size)).copy()
+    inside[:, changing] = smoother.astype(np.float32) @ distance > 0
     return inside.reshape(region.shape)
 
 

@@ -9,8 +9,9 @@ from apical.anatomy import Phase, View
 from apical.cycle.curve import cavity_areas, plausible_frames
 from apical.errors import InputError
 from apical.measure.disks import single_plane_volume_ml
-from apical.measure.ventricle import measure_view
-from apical.study import Clip, Frame
+from apical.measure.quality import Inspector
+from apical.measure.ventricle import trace_cavity
+from apical.study import Clip
 
 
 def frame_volumes_ml(clip: Clip, masks: NDArray[np.uint8], view: View) -> NDArray[np.float64]:
@@ -28,9 +29,9 @@ def frame_volumes_ml(clip: Clip, masks: NDArray[np.uint8], view: View) -> NDArra
         raise InputError(f"{clip.source or clip.name}: the pixel spacing is unknown, there are no volumes; give it")
     volumes = np.full(len(masks), np.nan)
     for k in np.flatnonzero(plausible_frames(cavity_areas(masks), clip.frame_times_ms)):
-        frame = Frame(clip.name, clip.images[k], clip.grid, view)
         # The phase only names findings, which are not kept.
-        geometry = measure_view(frame, view, Phase.ED, masks[k], spacing_mm, in_mm=True).geometry
-        if geometry is not None:
-            volumes[k] = single_plane_volume_ml(geometry.disks)
+        inspector = Inspector(view, Phase.ED)
+        trace = trace_cavity(masks[k], spacing_mm, inspector, in_mm=True)
+        if trace is not None and trace.disks is not None and not inspector.refused:
+            volumes[k] = single_plane_volume_ml(trace.disks)
     return volumes

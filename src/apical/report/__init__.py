@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from apical.measure.results import Measurements
+    from apical.report.beat_table import BeatTable
     from apical.study import Study
 
 __all__ = ["write_report"]
@@ -26,6 +27,7 @@ def write_report(
     *,
     pdf: bool = True,
     date: str | None = None,
+    beats: BeatTable | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
     """Write report.html, report.json, report.pdf and overlay.png of one patient; return their paths.
@@ -42,6 +44,8 @@ def write_report(
         Whether to write report.pdf, which takes the longest.
     date
         Text to print as the date of the report, in HTML and PDF.
+    beats
+        Table of a clip's beats, for HTML and PDF.
 
     Raises
     ------
@@ -59,9 +63,9 @@ def write_report(
     paths = {name: folder / name for name in (HTML, JSON, PDF, OVERLAY) if pdf or name != PDF}
     for path in paths.values():
         refuse_existing(path, overwrite=overwrite)
-    write_text(paths[HTML], html_report(study, masks, measurements, date=date), overwrite=overwrite)
+    write_text(paths[HTML], html_report(study, masks, measurements, date=date, beats=beats), overwrite=overwrite)
     write_text(paths[JSON], json_report(study, masks, measurements), overwrite=overwrite)
     if pdf:
-        write_pdf(study, masks, measurements, paths[PDF], date=date, overwrite=overwrite)
+        write_pdf(study, masks, measurements, paths[PDF], date=date, beats=beats, overwrite=overwrite)
     draw_overlay(study, masks, paths[OVERLAY], overwrite=overwrite)
     return list(paths.values())

@@ -16,8 +16,8 @@ from apical.cycle.measured import ViewClip
 from apical.cycle.results import Beat
 from apical.errors import OutputError
 from apical.files import atomic_write, refuse_existing
-from apical.report.clip_frames import ClipPainter
-from apical.report.pictures import OUTLINES, outlined_picture
+from apical.report.clip_frames import COLOURS, ClipPainter
+from apical.report.pictures import OUTLINES, outlined_picture, shown_box
 from apical.report.video import gif_frames, write_gif, write_mp4
 
 if TYPE_CHECKING:
@@ -67,9 +67,12 @@ def draw_clip(
     write_line(figure, 0.02, 0.985, printable(title, 90), fontsize=11, weight="bold", color=LIGHT_TEXT, va="top")
     _draw_curve(figure.add_axes((0.085, 0.63, 0.895, 0.29)), seen, volumes_ml)
     beat = seen.cycle.representative
-    for k, (name, index) in enumerate(_instants(beat)):
+    instants = _instants(beat)
+    box = shown_box(*((seen.clip.images[index], masks[index]) for _, index in instants)) if instants else None
+    for k, (name, index) in enumerate(instants):
         left = 0.02 + 0.49 * k
-        picture = outlined_picture(seen.clip.images[index], seen.clip.grid, masks[index], f"{name}, frame {index + 1}")
+        title = f"{name}, frame {index + 1}"
+        picture = outlined_picture(seen.clip.images[index], seen.clip.grid, masks[index], title, box)
         draw_picture(figure.add_axes((left, 0.10, 0.47, 0.42)), picture)
         text = f"{picture.title}: {picture.caption}" if picture.caption else picture.title
         style: dict[str, Any] = {"fontsize": 8, "ha": "center", "va": "top", "color": LIGHT_TEXT}
@@ -114,7 +117,9 @@ def write_clip_film(
     if as_gif:
         chosen = gif_frames(n, rate)
         # Only what is shown is painted; the pace then is that of the painted frames.
-        write_gif(path, [painter.paint(k) for k in chosen], rate * len(chosen) / n, overwrite=overwrite)
+        write_gif(
+            path, [painter.paint(k) for k in chosen], rate * len(chosen) / n, colours=COLOURS, overwrite=overwrite
+        )
     else:
         write_mp4(path, _painted(painter, n), rate, overwrite=overwrite)
 
@@ -159,7 +164,9 @@ def _draw_curve(axes: Axes, seen: ViewClip, volumes_ml: NDArray[np.float64] | No
     good = sum(b.complete for b in cycle.good_beats)
     counted = f"{good} of {len(cycle.beats)} beats count{rate}" if cycle.beats else "no beat found"
     axes.set_title(counted, loc="right", **style)
-    axes.legend(loc="lower right", fontsize=6.5, ncols=4, facecolor=DARK, edgecolor=DARK, labelcolor=LIGHT_TEXT)
+    # Above the curve, where it hides no mark.
+    style = {"facecolor": DARK, "edgecolor": DARK, "labelcolor": LIGHT_TEXT, "borderaxespad": 0.2, "borderpad": 0.2}
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), fontsize=6.5, ncols=4, **style)
 
 
 def _draw_beat(axes: Axes, beat: Beat, times: NDArray[Any], height: NDArray[Any], *, labelled: bool) -> None:

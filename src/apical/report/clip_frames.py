@@ -13,6 +13,8 @@ from apical.report.pictures import STYLES, mask_curves
 _DARK, _LIGHT, _GREY = (20, 23, 26), (232, 234, 237), (95, 99, 104)
 _LINE, _CURSOR = (86, 180, 233), (255, 255, 255)
 _ED, _ES = (240, 228, 66), (204, 121, 167)
+COLOURS = (_LINE, _ED, _ES)
+"""What the curve is drawn with: a film of few colours must keep them."""
 _STRIP_SHARE = 0.28
 """Height of the strip with the curve, as a share of the picture's."""
 _FINE = 2

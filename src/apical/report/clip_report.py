@@ -14,6 +14,7 @@ from apical.cycle import frame_volumes_ml
 from apical.cycle.measured import ClipMeasurements
 from apical.files import csv_text, write_text
 from apical.report import PDF, write_report
+from apical.report.beat_table import beat_table
 from apical.report.clip import FILM_SUFFIXES, draw_clip, write_clip_film
 from apical.report.dicom_objects import write_dicom_objects
 from apical.study import Segmentation, Study
@@ -27,6 +28,7 @@ def write_clip_report(
     result: ClipMeasurements,
     folder: Path,
     *,
+    report: bool = True,
     film: bool = True,
     dicom: bool = False,
     overwrite: bool = False,
@@ -37,6 +39,8 @@ def write_clip_report(
     ----------
     masks
         Labels 0-3, (time, row, column), by clip name.
+    report
+        Whether to write the report, beats.csv and the curves; without it there is no PDF object either.
     film
         Whether to write `CLIP.mp4` and `CLIP.gif`, which take the longest.
     dicom
@@ -48,25 +52,16 @@ def write_clip_report(
         As `write_report`, `write_clip_film` and `write_dicom_objects`.
     """
     beat = result.representative
-    if beat is None:
-        shown, shown_masks = study, masks
-    else:
-        # Stills only: the clips have pictures of their own.
-        shown, shown_masks = replace(beat.study, clips=()), beat.masks
-    if isinstance(masks, Segmentation):
-        shown_masks = replace(masks, masks=shown_masks)
-    paths = write_report(shown, shown_masks, result.measurements, folder, overwrite=overwrite)
-    if result.beats:
-        paths.append(folder / BEATS)
-        write_text(paths[-1], csv_text([b.as_row() for b in result.beats]), overwrite=overwrite)
-    instants: dict[str, dict[Phase, int]] = {}
+    paths = _write_tables(study, masks, result, folder, overwrite) if report else []
+    instants: dict[str, Mapping[Phase, int]] = {}
     for view, seen in result.views.items():
         clip = seen.clip
         if beat is not None and view in beat.beats:
-            instants[clip.name] = {Phase.ED: beat.beats[view].ed_index, Phase.ES: beat.beats[view].es_index}
+            instants[clip.name] = beat.frames[view]
         volumes_ml = frame_volumes_ml(clip, masks[clip.name], view) if clip.grid.spacing_mm else None
-        paths.append(folder / f"{clip.name}_curve.png")
-        draw_clip(seen, masks[clip.name], paths[-1], volumes_ml=volumes_ml, overwrite=overwrite)
+        if report:
+            paths.append(folder / f"{clip.name}_curve.png")
+            draw_clip(seen, masks[clip.name], paths[-1], volumes_ml=volumes_ml, overwrite=overwrite)
         for suffix in FILM_SUFFIXES if film else ():
             paths.append(folder / f"{clip.name}{suffix}")
             write_clip_film(seen, masks[clip.name], paths[-1], volumes_ml=volumes_ml, overwrite=overwrite)
@@ -79,7 +74,32 @@ def write_clip_report(
             folder,
             model=masks.model if isinstance(masks, Segmentation) else "",
             instants=instants,
-            pdf=(folder / PDF).read_bytes(),
+            beats=result,
+            pdf=(folder / PDF).read_bytes() if report else None,
             overwrite=overwrite,
         )
+    return paths
+
+
+def _write_tables(
+    study: Study,
+    masks: Mapping[str, NDArray[np.uint8]],
+    result: ClipMeasurements,
+    folder: Path,
+    overwrite: bool,
+) -> list[Path]:
+    """Write the report of the median beat, and beats.csv."""
+    beat = result.representative
+    if beat is None:
+        shown, shown_masks = study, masks
+    else:
+        # Stills only: the clips have pictures of their own.
+        shown, shown_masks = replace(beat.study, clips=(), notes=study.notes), beat.masks
+    if isinstance(masks, Segmentation):
+        shown_masks = replace(masks, masks=shown_masks)
+    table = beat_table(result)
+    paths = write_report(shown, shown_masks, result.measurements, folder, beats=table, overwrite=overwrite)
+    if result.beats:
+        paths.append(folder / BEATS)
+        write_text(paths[-1], csv_text([b.as_row() for b in result.beats]), overwrite=overwrite)
     return paths

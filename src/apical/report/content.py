@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 import apical
 from apical.anatomy import Phase, View
+from apical.calibration import PredictionInterval
 from apical.measure.results import Measurements, Quantity, Reason, Severity, Status, VolumeDefinition, Volumes
-from apical.report.pictures import FramePicture, measured_picture
+from apical.report.beat_table import BeatTable
+from apical.report.numbers import ABSENT, number
+from apical.report.pictures import FramePicture, measured_picture, shown_box
 from apical.study import Patient, Study
 
 DISCLAIMER = "Research only. Not a medical device."
-ABSENT = "–"
 
 GLOSSARY: Mapping[VolumeDefinition, str] = {
     VolumeDefinition.ASE: "method of disks of the American Society of Echocardiography (Lang et al. 2015, "
@@ -36,7 +39,10 @@ _SEVERITIES = (Severity.REFUSAL, Severity.CAUTION, Severity.NOTE)
 
 @dataclass(frozen=True)
 class VolumeSummary:
-    """EDV, ESV, EF and stroke volume under one definition, with units; `remark` says why something is absent."""
+    """EDV, ESV, EF and stroke volume under one definition, with units; `remark` says why something is absent.
+
+    `interval` gives the intervals with their method, or the reason why there is none for EF; empty without an EF.
+    """
 
     definition: str
     status: Status
@@ -49,6 +55,7 @@ class VolumeSummary:
     remark: str
     reference: str
     grade: str
+    interval: str
 
     @property
     def lines(self) -> tuple[tuple[str, str], ...]:
@@ -86,17 +93,26 @@ class Content:
     notes: tuple[str, ...]
     glossary: tuple[tuple[str, str], ...]
     footer: str
+    beats: BeatTable | None = None
+    """Of clips."""
 
 
 def report_content(
-    study: Study, masks: Mapping[str, NDArray[np.uint8]], measurements: Measurements, date: str | None = None
+    study: Study,
+    masks: Mapping[str, NDArray[np.uint8]],
+    measurements: Measurements,
+    date: str | None = None,
+    beats: BeatTable | None = None,
 ) -> Content:
-    """Put a report together; the same input gives the same report, so that `date` is only what is given."""
+    """Put a report together; the same input gives the same report, so that `date` is only what is given.
+
+    With `beats` the measurements are those of the beat of median EF.
+    """
     sentences = {(f.severity, f.sentence): None for f in measurements.findings}
     return Content(
         patient=study.patient.id,
         facts=_facts(study, masks, date),
-        headline=_headline(measurements),
+        headline=_headline(measurements, beats),
         status=measurements.status,
         volumes=tuple(_summary(v) for v in measurements.volumes.values()),
         pictures=_pictures(study, masks, measurements),
@@ -106,6 +122,7 @@ def report_content(
         notes=study.notes,
         glossary=tuple((d.value, text) for d, text in GLOSSARY.items()),
         footer=f"{DISCLAIMER} apical {apical.__version__}. {mask_source(masks)}.",
+        beats=beats,
     )
 
 
@@ -115,21 +132,6 @@ def mask_source(masks: Mapping[str, NDArray[np.uint8]]) -> str:
     if not model:
         return "Masks as given, maker not recorded"
     return f"Masks by {model}" + (f" ({runtime})" if runtime else "")
-
-
-def number(value: float | None) -> str:
-    """Return a number with three significant digits, whole from 100 on, or a dash where there is none.
-
-    Examples
-    --------
-    >>> number(63.249), number(122.69), number(0.3904), number(None)
-    ('63.2', '123', '0.390', '–')
-    """
-    if value is None:
-        return ABSENT
-    size = abs(value)
-    decimals = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3
-    return f"{value:.{decimals}f}".replace("-", "−")
 
 
 def printable(text: str, limit: int | None = None) -> str:
@@ -150,12 +152,16 @@ def _in_font(character: str) -> bool:
     return character.isprintable() and (code < 0x530 or 0x2010 <= code < 0x2060 or character in "≈≤≥−")
 
 
-def _headline(measurements: Measurements) -> str:
+def _headline(measurements: Measurements, beats: BeatTable | None) -> str:
     ase = measurements.default
     words = STATUS_WORDS[ase.status]
     if ase.ef_percent is None:
         return f"{words}: no ejection fraction (definition ase)"
-    return f"{words}: EF {_ef(ase)} by {ase.method} (definition ase)"
+    interval = f" ({ends})" if (ends := _ends(ase.ef_interval, "%")) else ""
+    if beats is None or not beats.summary or beats.ef_percent is None:
+        return f"{words}: EF {_ef(ase)}{interval} by {ase.method} (definition ase)"
+    median = _ef(replace(ase, ef_percent=beats.ef_percent))
+    return f"{words}: EF {median}{interval} by {ase.method} (definition ase), {beats.summary}"
 
 
 def _summary(volumes: Volumes) -> VolumeSummary:
@@ -171,7 +177,35 @@ def _summary(volumes: Volumes) -> VolumeSummary:
         remark=volumes.absent_because or "",
         reference=volumes.ef_reference.range if volumes.ef_reference else "",
         grade=volumes.ef_reference.grade if volumes.ef_reference else "",
+        interval=interval_text(volumes),
     )
+
+
+def interval_text(volumes: Volumes) -> str:
+    """Say where an expert's numbers lie, and how that is known, or why it is not; empty without an EF."""
+    ef = volumes.ef_interval
+    if volumes.ef_percent is None:
+        return ""
+    if ef.reason:
+        return f"No interval of EF: {ef.reason}"
+    known = [f"EF {_ends(ef, '%')}"]
+    for name, label in (("edv_ml", "EDV"), ("esv_ml", "ESV")):
+        if name in volumes.intervals and (ends := _range(volumes.intervals[name], "mL")):
+            known.append(f"{label} {ends}")
+    return f"{', '.join(known)}: {ef.method}."
+
+
+def _ends(interval: PredictionInterval, unit: str) -> str:
+    """Return '90 % interval 44 to 65 %', or nothing."""
+    return f"{100 * (interval.level or 0):g} % interval {ends}" if (ends := _range(interval, unit)) else ""
+
+
+def _range(interval: PredictionInterval, unit: str) -> str:
+    """Return '44 to 65 %', rounded to the outside so that it holds no less, or nothing."""
+    if interval.ends is None:
+        return ""
+    low, high = (round(end, 3) for end in interval.ends)  # whole numbers of `camus` stay what they are
+    return f"{math.floor(low)} to {math.ceil(high)} {unit}"
 
 
 def _ef(volumes: Volumes) -> str:
@@ -213,12 +247,16 @@ def _absent(measurements: Measurements) -> tuple[tuple[str, str], ...]:
 def _pictures(
     study: Study, masks: Mapping[str, NDArray[np.uint8]], measurements: Measurements
 ) -> tuple[FramePicture, ...]:
-    keys = [(view, phase) for view in View for phase in Phase]
-    return tuple(
-        measured_picture(frame, masks.get(frame.name), measurements.geometry.get(key))
-        for key in keys
-        if (frame := study.frame(*key))
-    )
+    pictures = []
+    for view in View:
+        frames = [(phase, frame) for phase in Phase if (frame := study.frame(view, phase))]
+        # Both instants at one scale: what shrinks must be seen to shrink.
+        alike = len({frame.image.shape for _, frame in frames}) == 1
+        box = shown_box(*((frame.image, masks.get(frame.name)) for _, frame in frames)) if alike else None
+        for phase, frame in frames:
+            geometry = measurements.geometry.get((view, phase))
+            pictures.append(measured_picture(frame, masks.get(frame.name), geometry, box))
+    return tuple(pictures)
 
 
 def _facts(study: Study, masks: Mapping[str, NDArray[np.uint8]], date: str | None) -> tuple[tuple[str, str], ...]:

@@ -31,6 +31,14 @@ FINDING: Code = ("121071", "DCM", "Finding")
 COMMENT: Code = ("121106", "DCM", "Comment")
 QUALITATIVE_EVALUATIONS: Code = ("C0034375", "UMLS", "Qualitative Evaluations")
 
+MEDIAN: Code = ("373099004", "SCT", "Median")
+SPREAD: tuple[Code, ...] = (
+    ("255605001", "SCT", "Minimum"),
+    ("56851009", "SCT", "Maximum"),
+    ("386136009", "SCT", "Standard Deviation"),
+)
+"""CID 7464: how a number was derived from several."""
+
 _ENDOCARDIAL: Code = ("130683", "DCM", "Endocardial Method")
 _DISKS_BIPLANE: Code = ("125207", "DCM", "Method of Disks, Biplane")
 _DISKS_SINGLE: Code = ("125208", "DCM", "Method of Disks, Single Plane")

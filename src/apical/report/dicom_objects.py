@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydicom.misc import is_dicom
 
 from apical.anatomy import Phase
+from apical.cycle.measured import ClipMeasurements
 from apical.measure.results import Measurements
 from apical.report.dicom_pdf import write_dicom_pdf
 from apical.report.dicom_seg import write_dicom_seg
@@ -28,6 +29,7 @@ def write_dicom_objects(
     *,
     model: str = "",
     instants: Mapping[str, Mapping[Phase, int]] | None = None,
+    beats: ClipMeasurements | None = None,
     pdf: bytes | None = None,
     stacked: bool = False,
     created: datetime | None = None,
@@ -46,6 +48,8 @@ def write_dicom_objects(
         Name of the model that made the masks; empty for an expert's.
     instants
         Zero-based frame of ED and ES by clip name, as measured.
+    beats
+        All beats of the clips, for the SR.
     pdf
         Bytes of the report; no PDF object without them.
     stacked
@@ -87,7 +91,9 @@ def write_dicom_objects(
         )
     if measured:
         written.append(folder / SR)
-        write_dicom_sr(written[-1], measurements, measured, model=model, created=created, overwrite=overwrite)
+        write_dicom_sr(
+            written[-1], measurements, measured, beats=beats, model=model, created=created, overwrite=overwrite
+        )
     if pdf is not None and sources:
         written.append(folder / PDF)
         write_dicom_pdf(written[-1], pdf, sources, created=created, overwrite=overwrite)

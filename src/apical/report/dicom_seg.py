@@ -195,10 +195,11 @@ def _add_frames(seg: Dataset, header: Dataset, n_segments: int, numbers: Sequenc
         index.DimensionDescriptionLabel = name
         seg.DimensionIndexSequence.append(index)
     seg.SharedFunctionalGroupsSequence = [Dataset()]
+    derivations = [_derivation(header, number) for number in numbers]
     seg.PerFrameFunctionalGroupsSequence = [
-        _frame_item(header, segment + 1, position + 1, number)
+        _frame_item(derivation, segment + 1, position + 1)
         for segment in range(n_segments)
-        for position, number in enumerate(numbers)
+        for position, derivation in enumerate(derivations)
     ]
     seg.NumberOfFrames = n_segments * len(numbers)
 
@@ -219,7 +220,8 @@ def _stack(seg: Dataset, spacing_mm: Spacing) -> None:
         frame.PlanePositionSequence = [plane]
 
 
-def _frame_item(header: Dataset, segment: int, position: int, number: int) -> Dataset:
+def _derivation(header: Dataset, number: int) -> Dataset:
+    """Return the reference to one source frame, which the frames of all segments share."""
     image = reference_item(header)
     if "NumberOfFrames" in header:
         image.ReferencedFrameNumber = number
@@ -230,6 +232,10 @@ def _frame_item(header: Dataset, segment: int, position: int, number: int) -> Da
     derivation = Dataset()
     derivation.DerivationCodeSequence = [code_item("113076", "DCM", "Segmentation")]
     derivation.SourceImageSequence = [image]
+    return derivation
+
+
+def _frame_item(derivation: Dataset, segment: int, position: int) -> Dataset:
     content = Dataset()
     content.DimensionIndexValues = [segment, position]
     content.TemporalPositionIndex = position
@@ -244,6 +250,8 @@ def _frame_item(header: Dataset, segment: int, position: int, number: int) -> Da
 
 def _packed(labels: NDArray[np.uint8], segments: Sequence[_Segment]) -> bytes:
     """Return one bit per pixel, frame after frame without gaps, the first pixel in the lowest bit (PS3.5, 8.1.1)."""
-    bits = np.concatenate([(labels == s.label).ravel() for s in segments])
-    packed = np.packbits(bits, bitorder="little").tobytes()
+    bits = np.empty((len(segments), *labels.shape), dtype=bool)
+    for segment, place in zip(segments, bits, strict=True):
+        np.equal(labels, segment.label, out=place)
+    packed = np.packbits(bits, axis=None, bitorder="little").tobytes()
     return packed + bytes(len(packed) % 2)

@@ -1,16 +1,17 @@
 """Measurements as a DICOM Comprehensive SR, template TID 1500 (Measurement Report), by highdicom.
 
 One measurement group per definition of the volumes, `ase` and `camus`, since the two give different
-ejection fractions on the same contours; one more for everything else. What could not be measured is no
-measurement: it stands among the qualitative evaluations, as text with its reason.
+ejection fractions on the same contours; one more for everything else. Of clips these are of the beat of
+median EF; every beat has groups of its own, and the medians over them with their spread have one more.
+What could not be measured is no measurement: it stands among the qualitative evaluations, as text with
+its reason.
 """
 
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,19 @@ from pydicom.dataset import Dataset
 
 from apical import __version__
 from apical.anatomy import Phase, View
+from apical.cycle.measured import BeatSummary, ClipMeasurements, MeasuredBeat
 from apical.errors import OutputError
 from apical.measure.results import Measurements, Volumes
 from apical.report import dicom_codes as codes
+from apical.report.content import interval_text
 from apical.report.dicom_codes import Code, Coding
 from apical.report.dicom_object import (
     MANUFACTURER,
-    PATIENT_AND_STUDY,
     ObjectKind,
     derived_uid,
     new_object,
     read_header,
+    reference_item,
     save,
 )
 
@@ -58,6 +61,7 @@ def write_dicom_sr(
     measurements: Measurements,
     images: Sequence[MeasuredImage],
     *,
+    beats: ClipMeasurements | None = None,
     model: str = "",
     created: datetime | None = None,
     overwrite: bool = False,
@@ -72,6 +76,9 @@ def write_dicom_sr(
         What was measured; absent numbers are written as text with their reason.
     images
         The images that it was measured on, of one study; at least one.
+    beats
+        All beats of the clips: each gets a group of its own volumes for each definition, and the medians and the
+        spread over them one more.
     model
         Name of the model that made the masks.
     created
@@ -93,41 +100,38 @@ def write_dicom_sr(
     if len({h.StudyInstanceUID for h in headers}) != 1:
         raise OutputError(f"{path}: an SR reports on the images of one study; give one or more images of one")
     instants = [(h.SOPInstanceUID, i.view, sorted(i.frames.items())) for h, i in zip(headers, images, strict=True)]
-    content = json.dumps([measurements.as_dict(), model, instants], sort_keys=True).encode()
+    of_beats = beats.as_dict() if beats else None
+    content = json.dumps([measurements.as_dict(), of_beats, model, instants], sort_keys=True).encode()
     # The patient, study and UIDs of all our objects; highdicom then adds the document to them.
     base = new_object(headers[0], _KIND, content, created)
     report = _Report(hd, base.SOPInstanceUID, list(zip(headers, images, strict=True)), model)
-    document = _document(hd, base, [_evidence(base, header) for header in headers], report.content(measurements))
-    save(path, document, overwrite=overwrite)
+    _add_document(base, headers, report.content(measurements, beats)[0])
+    save(path, base, overwrite=overwrite)
 
 
-def _document(hd: Any, base: Dataset, evidence: Sequence[Dataset], content: Any) -> Dataset:
-    # highdicom warns with the patient's name in its words where that has but one part.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        document: Dataset = hd.sr.ComprehensiveSR(
-            evidence=evidence,
-            content=content,
-            series_instance_uid=base.SeriesInstanceUID,
-            series_number=base.SeriesNumber,
-            series_description=base.SeriesDescription,
-            sop_instance_uid=base.SOPInstanceUID,
-            instance_number=1,
-            manufacturer=MANUFACTURER,
-            manufacturer_model_name=base.ManufacturerModelName,
-            device_serial_number=base.DeviceSerialNumber,
-            software_versions=base.SoftwareVersions,
-            is_complete=True,
-            specific_character_set=base.SpecificCharacterSet,
-            content_date=base.ContentDate,
-            content_time=base.ContentTime,
-        )
-    # It also dates everything by the clock.
-    document.InstanceCreationDate, document.InstanceCreationTime = base.ContentDate, base.ContentTime
-    for equipment in document.get("ContributingEquipmentSequence", ()):
-        equipment.ContributionDateTime = f"{base.ContentDate}{base.ContentTime}"
-    document.CodingSchemeIdentificationSequence = [_private_scheme()]
-    return document
+def _add_document(made: Dataset, headers: Sequence[Dataset], root: Dataset) -> None:
+    """Make an object an SR document of this content (PS3.3, C.17.2 and C.17.3), with the images as its evidence.
+
+    highdicom's own document class would load its tables of the whole standard, and date everything by the clock.
+    """
+    made.InstanceCreationDate, made.InstanceCreationTime = made.ContentDate, made.ContentTime
+    made.CompletionFlag, made.VerificationFlag, made.PreliminaryFlag = "COMPLETE", "UNVERIFIED", "PRELIMINARY"
+    made.InstanceNumber = "1"
+    made.ReferencedPerformedProcedureStepSequence = []
+    made.PerformedProcedureCodeSequence = []
+    made.CodingSchemeIdentificationSequence = [_private_scheme()]
+    study = Dataset()
+    study.StudyInstanceUID = made.StudyInstanceUID
+    study.ReferencedSeriesSequence = []
+    for series_uid in dict.fromkeys(h.SeriesInstanceUID for h in headers):
+        series = Dataset()
+        series.SeriesInstanceUID = series_uid
+        of_series = {h.SOPInstanceUID: h for h in headers if h.SeriesInstanceUID == series_uid}
+        series.ReferencedSOPSequence = [reference_item(header) for header in of_series.values()]
+        study.ReferencedSeriesSequence.append(series)
+    made.CurrentRequestedProcedureEvidenceSequence = [study]
+    for element in root:
+        made[element.tag] = element
 
 
 class _Report:
@@ -136,11 +140,15 @@ class _Report:
     def __init__(self, hd: Any, uid: str, images: Sequence[tuple[Dataset, MeasuredImage]], model: str) -> None:
         self._hd, self._uid, self._images, self._model = hd, uid, images, model
 
-    def content(self, measurements: Measurements) -> Any:
+    def content(self, measurements: Measurements, beats: ClipMeasurements | None) -> Any:
         """Return the root of the content tree."""
         sr = self._hd.sr
         groups = [self._volumes(volumes) for volumes in measurements.volumes.values()]
         groups.append(self._others(measurements))
+        if beats is not None:
+            groups += [self._medians(summary, beats) for summary in beats.summaries.values()]
+            for number, beat in enumerate(beats.beats, start=1):
+                groups += self._of_beat(number, beat)
         device = sr.DeviceObserverIdentifyingAttributes(
             uid=derived_uid("apical", __version__),
             name="apical",
@@ -165,13 +173,40 @@ class _Report:
         report[0].ContentSequence.append(evaluations)
         return report
 
-    def _volumes(self, volumes: Volumes) -> Any:
+    def _volumes(self, volumes: Volumes, of: str = "") -> Any:
         measured = [
             self._measurement(value, unit, coding, volumes.method)
             for _, value, unit, coding in codes.volume_codings(volumes)
             if value is not None
         ]
-        return self._group(volumes.definition, f"definition {volumes.definition}: {volumes.method}", measured)
+        name = f"{of}{volumes.definition}"
+        return self._group(name, f"{of}definition {volumes.definition}: {volumes.method}", measured)
+
+    def _of_beat(self, number: int, beat: MeasuredBeat) -> list[Any]:
+        """Return the groups of one beat's volumes, which refer to its own frames."""
+        images = [
+            (header, replace(image, frames=beat.frames[image.view]))
+            for header, image in self._images
+            if image.view in beat.frames
+        ]
+        of_beat = _Report(self._hd, self._uid, images, self._model)
+        return [of_beat._volumes(volumes, f"beat {number}, ") for volumes in beat.measurements.volumes.values()]
+
+    def _medians(self, summary: BeatSummary, beats: ClipMeasurements) -> Any:
+        """Return the group of medians over the beats, with the spread of EF; None below two beats."""
+        if summary.n_beats < 2:
+            return None
+        like = beats.measurements.volumes[summary.definition]
+        medians = replace(like, edv_ml=summary.edv_ml, esv_ml=summary.esv_ml, ef_percent=summary.ef_percent, sv_ml=None)
+        method = f"{like.method}; over {summary.n_beats} beats"
+        measured = []
+        for label, value, unit, coding in codes.volume_codings(medians):
+            spread = zip(codes.SPREAD, (*(summary.ef_range_percent or ()), summary.ef_sd_points), strict=False)
+            derived = [(codes.MEDIAN, value), *(spread if label == "EF" else ())]
+            measured += [
+                self._measurement(v, unit, coding, method, derivation) for derivation, v in derived if v is not None
+            ]
+        return self._group(f"median, {summary.definition}", method, measured)
 
     def _others(self, measurements: Measurements) -> Any:
         measured = []
@@ -193,7 +228,7 @@ class _Report:
             source_images=[self._reference(sr.SourceImageForMeasurementGroup, i, tuple(Phase)) for i in self._images],
         )
 
-    def _measurement(self, value: float, unit: str, coding: Coding, method: str) -> Any:
+    def _measurement(self, value: float, unit: str, coding: Coding, method: str, derivation: Code | None = None) -> Any:
         sr = self._hd.sr
         used = [(h, i) for h, i in self._images if any(p in i.frames for p in coding.phases)]
         return sr.Measurement(
@@ -201,6 +236,7 @@ class _Report:
             value=round(value, 3),
             unit=_code(codes.UNITS[unit]),
             algorithm_id=self._algorithm(method) if method else None,
+            derivation=_code(derivation) if derivation else None,
             finding_sites=[sr.FindingSite(_code(coding.site))] if coding.site else None,
             method=_code(coding.method) if coding.method else None,
             referenced_images=[self._reference(sr.SourceImageForMeasurement, i, coding.phases) for i in used] or None,
@@ -225,6 +261,8 @@ def _texts(measurements: Measurements) -> list[tuple[Code, str]]:
         line = f"Volumes, definition {volumes.definition}: {volumes.status}; {volumes.method}."
         if volumes.ef_reference is not None:
             line += f" EF {volumes.ef_reference.grade}, reference range {volumes.ef_reference.range}."
+        if interval := interval_text(volumes):
+            line += f" {interval}"
         if volumes.absent_because:
             line += f" Absent: {volumes.absent_because}"
         texts.append((codes.COMMENT, line))
@@ -255,15 +293,3 @@ def _private_scheme() -> Dataset:
     item.CodingSchemeName = "Measurement methods of apical"
     item.CodingSchemeResponsibleOrganization = MANUFACTURER
     return item
-
-
-def _evidence(base: Dataset, header: Dataset) -> Dataset:
-    """Return what highdicom needs of a source: its patient and study, completed, and its own UIDs."""
-    evidence = Dataset()
-    for keyword in PATIENT_AND_STUDY:
-        if keyword in base:
-            evidence[keyword] = base[keyword]
-    for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"):
-        evidence[keyword] = header[keyword]
-    evidence.Modality = "US"
-    return evidence

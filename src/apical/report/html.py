@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apical.measure.results import Measurements
+from apical.report.beat_table import BeatTable
 from apical.report.content import report_content
 from apical.report.pictures import CurveKind
 from apical.report.svg import swatch, to_svg
@@ -19,14 +20,19 @@ if TYPE_CHECKING:
 
 
 def html_report(
-    study: Study, masks: Mapping[str, NDArray[np.uint8]], measurements: Measurements, *, date: str | None = None
+    study: Study,
+    masks: Mapping[str, NDArray[np.uint8]],
+    measurements: Measurements,
+    *,
+    date: str | None = None,
+    beats: BeatTable | None = None,
 ) -> str:
     """Return the report as an HTML page.
 
     Every text that comes from a file is escaped, and the page forbids itself scripts and requests
     (Content-Security-Policy). Without `date` the same input gives the same page, byte for byte.
     """
-    content = report_content(study, masks, measurements, date)
+    content = report_content(study, masks, measurements, date, beats)
     drawn = {curve.kind for picture in content.pictures for curve in picture.curves}
     page = _environment().get_template("report.html")
     return page.render(

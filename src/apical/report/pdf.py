@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from apical.files import atomic_write, refuse_existing
 from apical.measure.results import Measurements, Status
-from apical.report.content import ABSENT, Content, VolumeSummary, printable, report_content
+from apical.report.beat_table import BeatTable
+from apical.report.content import Content, VolumeSummary, printable, report_content
 from apical.report.figures import DARK, LIGHT_TEXT, draw_legend, draw_picture, write_line
+from apical.report.numbers import ABSENT
 from apical.report.pictures import CurveKind, FramePicture
 from apical.study import Study
 
@@ -41,6 +43,16 @@ _COLUMNS = (
     ("Reference", 24.0),
     ("Remark", 39.0),
 )
+_BEAT_COLUMNS = (
+    ("Beat", 40.0),
+    ("ED frame", 21.0),
+    ("ES frame", 21.0),
+    ("Length", 16.0),
+    ("EDV, mL", 16.0),
+    ("ESV, mL", 16.0),
+    ("EF, %", 14.0),
+    ("Remark", 36.0),
+)
 _ABSENT_COLUMNS = (("Absent", 90.0), ("Value", 13.0), ("Reason", 77.0))
 
 
@@ -51,6 +63,7 @@ def write_pdf(
     path: Path | str,
     *,
     date: str | None = None,
+    beats: BeatTable | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write the report as a PDF: numbers and frames on the first page, the table on the second.
@@ -63,7 +76,7 @@ def write_pdf(
     from matplotlib.backends.backend_pdf import PdfPages
 
     refuse_existing(path, overwrite=overwrite)
-    content = report_content(study, masks, measurements, date)
+    content = report_content(study, masks, measurements, date, beats)
     # No date of creation: the same input gives the same file.
     metadata = {"Title": f"{printable(content.patient, 80)}: apical report", "CreationDate": None, "Creator": "apical"}
     with atomic_write(path, overwrite=overwrite) as temporary, PdfPages(temporary, metadata=metadata) as document:
@@ -170,6 +183,8 @@ def _card(page: _Page, volumes: VolumeSummary, x: float, width: float) -> None:
     if volumes.reference:
         method += f"; reference EF {volumes.reference}: {volumes.grade}"
     page.paragraph(method, 7.5, x=x, width=width, color=_SOFT)
+    if volumes.interval:
+        page.paragraph(volumes.interval, 7.5, x=x, width=width, color=_SOFT)
     if volumes.remark:
         page.paragraph(volumes.remark, 7.5, x=x, width=width)
 
@@ -216,6 +231,7 @@ def _findings(page: _Page, content: Content) -> None:
 def _second_page(content: Content) -> _Page:
     page = _Page(content.footer)
     page.y -= 3
+    _beats(page, content.beats)
     page.heading(f"{printable(content.patient, 50)}: measurements")
     rows = [
         (row.label, row.value, row.unit, row.method, ", ".join(filter(None, [row.reference, row.grade])), row.remark)
@@ -229,6 +245,22 @@ def _second_page(content: Content) -> _Page:
         page.paragraph(f"{name}: {text}", 7.5)
         page.y += 1
     return page
+
+
+def _beats(page: _Page, beats: BeatTable | None) -> None:
+    if beats is None or not beats.rows:
+        return
+    page.heading("Beats")
+    # A long clip's beats must leave room for the measurements below.
+    most = 12
+    rows = [
+        (r.beat, r.ed, r.es, r.length, r.edv, r.esv, r.ef, r.remark or ("shown on page 1" if r.shown else ""))
+        for r in beats.rows[:most]
+    ]
+    _table(page, _BEAT_COLUMNS, rows)
+    if len(beats.rows) > most:
+        page.paragraph(f"{len(beats.rows) - most} more: see report.html or beats.csv.", 7.5, color=_SOFT)
+    page.paragraph(beats.medians, 7.5, color=_SOFT)
 
 
 def _table(page: _Page, columns: Sequence[tuple[str, float]], rows: Sequence[Sequence[str]]) -> None:

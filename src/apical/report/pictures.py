@@ -97,8 +97,11 @@ class FramePicture:
         return self.image.shape[0] * self.pixel_size[0], self.image.shape[1] * self.pixel_size[1]
 
 
-def outlined_picture(image: Image, grid: Grid, mask: Mask | None, title: str) -> FramePicture:
-    """Picture a frame with the outlines of its mask as it is, every piece and hole of it."""
+def outlined_picture(image: Image, grid: Grid, mask: Mask | None, title: str, box: Box | None = None) -> FramePicture:
+    """Picture a frame with the outlines of its mask as it is, every piece and hole of it.
+
+    `box` is the part to be shown, by default the frame's own `shown_box`.
+    """
     remarks = [] if grid.spacing_mm else [ASPECT_UNKNOWN]
     curves: tuple[Curve, ...] = ()
     if mask is None:
@@ -109,19 +112,22 @@ def outlined_picture(image: Image, grid: Grid, mask: Mask | None, title: str) ->
         curves, left_out = mask_curves(mask)
         if left_out:
             remarks.append(f"{left_out} smaller pieces are not outlined")
-    return _picture(image, mask, grid.spacing_mm, title, remarks, curves)
+    return _picture(image, box or shown_box((image, mask)), grid.spacing_mm, title, remarks, curves)
 
 
-def measured_picture(frame: Frame, mask: Mask | None, geometry: ViewGeometry | None) -> FramePicture:
+def measured_picture(
+    frame: Frame, mask: Mask | None, geometry: ViewGeometry | None, box: Box | None = None
+) -> FramePicture:
     """Picture a frame with what was measured on it; where nothing could be, with the outlines of its mask."""
     title = f"{frame.view} {frame.phase}"
     if geometry is None:
-        picture = outlined_picture(frame.image, frame.grid, mask, title)
+        picture = outlined_picture(frame.image, frame.grid, mask, title, box)
         remarks = [*filter(None, [picture.caption]), "not measured"]
         return FramePicture(picture.image, picture.pixel_size, title, "; ".join(remarks), picture.curves)
     remarks = [f"long axis {geometry.long_axis_mm:.1f} mm"] if geometry.in_mm else [ASPECT_UNKNOWN]
     # Without a common unit everything is measured in pixels, but this frame's own shape may be known all the same.
-    return _picture(frame.image, mask, frame.grid.spacing_mm, title, remarks, geometry_curves(geometry))
+    shown = box or shown_box((frame.image, mask))
+    return _picture(frame.image, shown, frame.grid.spacing_mm, title, remarks, geometry_curves(geometry))
 
 
 def clip_instants(clip: Clip, masks: NDArray[np.uint8] | None, count: int = 6) -> dict[int, str]:
@@ -200,26 +206,24 @@ def _pieces(region: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.bool_], NDAr
 
 def _picture(
     image: Image,
-    mask: Mask | None,
+    box: Box,
     spacing_mm: Spacing | None,
     title: str,
     remarks: list[str],
     curves: tuple[Curve, ...],
 ) -> FramePicture:
-    box = _shown(image, mask)
     corner = np.array([box.top, box.left])
     moved = tuple(Curve(c.kind, tuple(line - corner for line in c.lines), c.closed) for c in curves)
     return FramePicture(image[box.slices], spacing_mm or (1.0, 1.0), title, "; ".join(remarks), moved)
 
 
-def _shown(image: Image, mask: Mask | None) -> Box:
-    box = find_sector(image)
-    if mask is None or not mask.any():
-        return box
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+def shown_box(*frames: tuple[Image, Mask | None]) -> Box:
+    """Return the part to be shown of frames of one size: the sectors of all, and all that their masks cover."""
+    boxes = [find_sector(image) for image, _ in frames]
+    for _, mask in frames:
+        if mask is not None and mask.any():
+            rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+            boxes.append(Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1))
     return Box(
-        min(box.top, int(rows[0])),
-        min(box.left, int(columns[0])),
-        max(box.bottom, int(rows[-1]) + 1),
-        max(box.right, int(columns[-1]) + 1),
+        min(b.top for b in boxes), min(b.left for b in boxes), max(b.bottom for b in boxes), max(b.right for b in boxes)
     )

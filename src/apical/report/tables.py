@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from apical.measure.results import Finding, Measurements, VolumeDefinition
+from apical.calibration import QUANTITIES
+from apical.measure.results import Finding, Measurements, VolumeDefinition, Volumes
 
 TableRow = dict[str, str | float | None]
 
@@ -30,11 +31,28 @@ def measurement_rows(measurements: Measurements) -> list[TableRow]:
         row |= {name: document[name] for name in ("method", "edv_ml", "esv_ml", "ef_percent", "status")}
         row["findings"] = "; ".join(dict.fromkeys(_code(f) for f in volumes.findings))
         row |= {name: document[name] for name in ("sv_ml", "ef_reference_range", "ef_grade", "absent_because")}
+        row |= _intervals(volumes)
         for name, quantity in measurements.quantities.items():
             foreign = definition is not VolumeDefinition.ASE and name in OF_ASE_VOLUMES
             row[name] = None if foreign else quantity.as_dict()["value"]
         rows.append(row)
     return rows
+
+
+def _intervals(volumes: Volumes) -> TableRow:
+    """Return the ends of the intervals, and of that of EF its level, its method or the reason for its absence."""
+    columns: TableRow = {}
+    for name in QUANTITIES:
+        stem, unit = name.rsplit("_", 1)
+        interval = volumes.intervals[name].as_dict() if name in volumes.intervals else {}
+        for end in ("low", "high"):
+            columns[f"{stem}_interval_{end}_{unit}"] = interval.get(end)
+    ef = volumes.ef_interval
+    return columns | {
+        "interval_level": ef.level,
+        "interval_method": ef.method or None,
+        "ef_interval_absent_because": ef.reason,
+    }
 
 
 def _code(finding: Finding) -> str:

@@ -65,8 +65,17 @@ def write_mp4(
         film.mux(stream.encode())
 
 
-def write_gif(path: Path | str, pictures: Sequence[Picture], frame_rate_hz: float, *, overwrite: bool = False) -> None:
+def write_gif(
+    path: Path | str,
+    pictures: Sequence[Picture],
+    frame_rate_hz: float,
+    *,
+    colours: Sequence[tuple[int, int, int]] = (),
+    overwrite: bool = False,
+) -> None:
     """Write pictures as an endless GIF that runs in true time, at up to 25 pictures a second.
+
+    `colours` are those that must come out as they are, however few pixels have them.
 
     Raises
     ------
@@ -82,6 +91,8 @@ def write_gif(path: Path | str, pictures: Sequence[Picture], frame_rate_hz: floa
     # One palette for all, made from a few of them: else colours flicker and the file grows.
     spread = [pictures[chosen[k]] for k in np.linspace(0, len(chosen) - 1, min(4, len(chosen))).astype(int)]
     palette = Image.fromarray(np.concatenate(spread)).convert("RGB").quantize(_GIF_COLOURS)
+    found = (palette.getpalette() or [])[: 3 * _GIF_COLOURS]
+    palette.putpalette([*found, *(value for colour in colours for value in colour)])
     stills = [
         Image.fromarray(pictures[k]).convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE) for k in chosen
     ]

@@ -1,0 +1,164 @@
+"""Where the time of a clip goes: start-up, decoding, network, geometry, writing.
+
+    python benchmarks/clip_speed.py CLIP.dcm [--repeats 3] [--runtimes openvino onnxruntime] [--json FILE]
+
+Each run is a process of its own, `apical measure CLIP.dcm --dicom`, from its start to its exit: everything but
+the film is written. Its functions are timed from within, each second counted once, in the innermost of them;
+what belongs to none of them is start-up (interpreter, imports, loading the model). Beside the seconds on the
+clock stand those of the processor, all threads added up, which other work on the machine stretches less.
+With several runtimes their runs alternate, and the ratio of each pair of runs is given. Prints the medians
+as a Markdown table; `--json` keeps every run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+STAGES = ("start-up", "decode", "network", "geometry", "writing")
+LIMIT_S = 6.0
+"""For 120 frames of 480x640, on two idle cores."""
+
+_TIMED = (
+    ("apical.readers", "assemble_study", "decode"),
+    ("apical.cycle", "measure_clips", "geometry"),
+    ("apical.report.clip_report", "write_clip_report", "writing"),
+    ("apical.report.clip_report", "frame_volumes_ml", "geometry"),
+)
+
+
+class Clock:
+    """Seconds on the wall and of the processor by stage; a stage within another stops the outer one's clock."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(STAGES, 0.0)
+        self.cpu_seconds = dict.fromkeys(STAGES, 0.0)
+        self._running: list[str] = []
+        self._since = time.perf_counter(), time.process_time()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count what happens in the block to a stage."""
+        self._stop()
+        self._running.append(name)
+        try:
+            yield
+        finally:
+            self._stop()
+            self._running.pop()
+
+    def _stop(self) -> None:
+        now = time.perf_counter(), time.process_time()
+        if self._running:
+            self.seconds[self._running[-1]] += now[0] - self._since[0]
+            self.cpu_seconds[self._running[-1]] += now[1] - self._since[1]
+        self._since = now
+
+    def timed(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
+        """Return the function, its calls counted to a stage."""
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            with self.stage(name):
+                return function(*arguments, **options)
+
+        return call
+
+
+def run_timed(clip: str, output: str, runtime: str) -> None:
+    """Run the command in this process and print its stages as JSON."""
+    clock = Clock()
+    from apical.cli import app
+    from apical.segment import Segmenter
+
+    for module, name, stage in _TIMED:
+        place = importlib.import_module(module)
+        setattr(place, name, clock.timed(getattr(place, name), stage))
+    Segmenter.segment = clock.timed(Segmenter.segment, "geometry")  # type: ignore[method-assign]
+    load = Segmenter.load
+
+    def load_timed(*arguments: Any, **options: Any) -> Segmenter:
+        segmenter = load(*arguments, **options)
+        inner = segmenter._runtime
+
+        class Timed:
+            name = inner.name
+            __call__ = staticmethod(clock.timed(inner, "network"))
+
+        segmenter._runtime = Timed()
+        return segmenter
+
+    Segmenter.load = load_timed  # type: ignore[method-assign, assignment]
+    app(["measure", clip, "--dicom", "-o", output, "--runtime", runtime], standalone_mode=False)
+    print(json.dumps({"seconds": clock.seconds, "cpu_seconds": clock.cpu_seconds}))
+
+
+def run_once(clip: Path, runtime: str) -> dict[str, Any]:
+    """Run the command in a process of its own; return seconds by stage and in all, and its peak memory in MB."""
+    with tempfile.TemporaryDirectory() as folder, open(Path(folder) / "stages.json", "w+") as answer:
+        command = [sys.executable, __file__, str(clip), "--inside", f"{folder}/out", "--runtimes", runtime]
+        begin = time.perf_counter()
+        process = subprocess.Popen(command, stdout=answer, stderr=subprocess.PIPE, text=True)
+        _, status, usage = os.wait4(process.pid, 0)
+        total = time.perf_counter() - begin
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            sys.exit(f"`apical measure {clip}` failed: {process.stderr.read() if process.stderr else ''}")
+        if process.stderr:
+            process.stderr.close()
+        answer.seek(0)
+        stages: dict[str, Any] = json.loads(answer.read().splitlines()[-1])
+    cpu = usage.ru_utime + usage.ru_stime
+    for times, whole in ((stages["seconds"], total), (stages["cpu_seconds"], cpu)):
+        times["start-up"] = whole - sum(times.values())
+        times["in all"] = whole
+    return {"runtime": runtime, **stages, "peak_memory_mb": usage.ru_maxrss / 1024}
+
+
+def main() -> None:
+    """Run the benchmark and print its table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clip", type=Path, help="DICOM clip; 120 frames of 480x640 for the limit to mean something")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--runtimes", nargs="+", default=["openvino"], help="openvino, onnxruntime")
+    parser.add_argument("--json", type=Path, help="file for every run's figures")
+    parser.add_argument("--inside", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.inside:
+        run_timed(str(options.clip), options.inside, options.runtimes[0])
+        return
+    run_once(options.clip, options.runtimes[0])  # disk caches are warm from here on
+    runs = [run_once(options.clip, runtime) for _ in range(options.repeats) for runtime in options.runtimes]
+    load = os.getloadavg()[0]
+    print(
+        f"{os.cpu_count()} cores, load {load:.1f}; limit {LIMIT_S:g} s on two idle cores; medians of {options.repeats}"
+    )
+    print("\n| stage | " + " | ".join(f"{r}, s | processor, s" for r in options.runtimes) + " |")
+    print("|---|" + "---|" * (2 * len(options.runtimes)))
+    of = {runtime: [run for run in runs if run["runtime"] == runtime] for runtime in options.runtimes}
+    for stage in (*STAGES, "in all"):
+        cells = []
+        for some in of.values():
+            cells += [f"{statistics.median(r[kind][stage] for r in some):.2f}" for kind in ("seconds", "cpu_seconds")]
+        print(f"| {stage} | " + " | ".join(cells) + " |")
+    first, *others = options.runtimes
+    for other in others:
+        ratios = [a["seconds"]["in all"] / b["seconds"]["in all"] for a, b in zip(of[other], of[first], strict=True)]
+        print(f"\n{other} against {first}, in all: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
+    if options.json:
+        document = {"cores": os.cpu_count(), "load": load, "clip": options.clip.name, "runs": runs}
+        options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
