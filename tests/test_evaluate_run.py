@@ -26,7 +26,7 @@ from apical.phantom import as_study, make_patient
 from apical.study import Frame, Grid, Mask, Patient, Segmentation, Study
 
 FILES = {"frames.csv", "patients.csv", "summary.json", "report.md", "dice.png", "bland_altman.png"}
-FILES |= {"single_plane.csv"}
+FILES |= {"single_plane.csv", "worst.png"}
 
 
 def heart(radius: int) -> Mask:

@@ -17,13 +17,14 @@ from apical.evaluate import document, tables
 from apical.evaluate.agreement import PairedDifference, compare_models
 from apical.evaluate.bootstrap import Bootstrap
 from apical.evaluate.calibration import calibrate, interval_dict
+from apical.evaluate.doubt import summarise_doubt
 from apical.evaluate.folds import fold_dict, fold_rows, over_folds
 from apical.evaluate.geometry import FrameScore, score_frame
 from apical.evaluate.masks import Predict
 from apical.evaluate.summary import Summary, summarise
 from apical.evaluate.volumes import VolumeAgreement, VolumePair, pair_volumes, volume_agreements
 from apical.files import atomic_write, csv_text, make_folder, refuse_existing, write_text
-from apical.study import Mask, Segmentation, Study
+from apical.study import Doubt, Frame, Mask, Segmentation, Study
 
 Progress = Callable[[str], None]
 """Called with the patient's id after each patient."""
@@ -31,9 +32,23 @@ Progress = Callable[[str], None]
 FRAMES_CSV, PATIENTS_CSV, SUMMARY_JSON, REPORT = "frames.csv", "patients.csv", "summary.json", "report.md"
 SINGLE_PLANE_CSV = "single_plane.csv"
 FOLDS_CSV = "folds.csv"
-DICE_PNG, BLAND_ALTMAN_PNG = "dice.png", "bland_altman.png"
-RESULT_FILES = (FRAMES_CSV, PATIENTS_CSV, SINGLE_PLANE_CSV, FOLDS_CSV, DICE_PNG, BLAND_ALTMAN_PNG, REPORT, SUMMARY_JSON)
+DICE_PNG, BLAND_ALTMAN_PNG, WORST_PNG = "dice.png", "bland_altman.png", "worst.png"
+TABLES = (FRAMES_CSV, PATIENTS_CSV, SINGLE_PLANE_CSV, FOLDS_CSV)
+RESULT_FILES = (*TABLES, DICE_PNG, BLAND_ALTMAN_PNG, WORST_PNG, REPORT, SUMMARY_JSON)
 """Everything that `Evaluation.write` may leave in a folder."""
+
+
+N_DRAWN = 10
+"""Patients whose worst frame is drawn."""
+
+
+@dataclass(frozen=True, eq=False)
+class WorstFrame:
+    """A frame that went badly: its score, the frame with its reference, and the predicted mask or None."""
+
+    score: FrameScore
+    frame: Frame
+    predicted: Mask | None
 
 
 @dataclass(frozen=True)
@@ -64,6 +79,8 @@ class Evaluation:
         As `volumes`, of each view of biplane patients by itself: for the intervals of single-plane studies.
     data
         Name of the data set.
+    worst
+        The worst frame of each of the worst patients, to be drawn; they are not read back from a folder.
     """
 
     name: str
@@ -77,6 +94,7 @@ class Evaluation:
     folds: tuple[Evaluation, ...] = ()
     single_plane: tuple[VolumePair, ...] = ()
     data: str = ""
+    worst: tuple[WorstFrame, ...] = ()
 
     @cached_property
     def summaries(self) -> list[Summary]:
@@ -131,11 +149,12 @@ class Evaluation:
             "volumes": [a.as_dict() for a in self.agreements],
             "data": self.data,
             "ef_interval": interval_dict(self.calibration, (*self.single_plane, *self.volumes)),
+            "doubt": [d.as_dict() for d in summarise_doubt(self.frames)],
             "notes": list(self.notes),
         } | ({"folds": [fold_dict(f) for f in self.folds], "over_folds": over_folds(self.folds)} if self.folds else {})
 
     def write(self, folder: Path, *, overwrite: bool = False) -> list[Path]:
-        """Write tables (CSV), summary.json, report.md, dice.png and bland_altman.png; return their paths.
+        """Write tables (CSV), summary.json, report.md, dice.png, bland_altman.png and worst.png; return their paths.
 
         Tables are frames.csv, patients.csv, single_plane.csv and folds.csv. A file without content is not written.
 
@@ -145,10 +164,11 @@ class Evaluation:
             If a file exists and `overwrite` is false, or the folder cannot be written to.
         """
         from apical.report.agreement_figures import write_bland_altman, write_dice_boxes
+        from apical.report.worst_frames import write_worst_frames
 
         make_folder(folder)
         has_errors = any(p.error(quantity) is not None for p in self.volumes for quantity in p.predicted)
-        figures = [DICE_PNG] + [BLAND_ALTMAN_PNG] * has_errors
+        figures = [DICE_PNG] + [BLAND_ALTMAN_PNG] * has_errors + [WORST_PNG] * bool(self.worst)
         texts = {
             FRAMES_CSV: csv_text(tables.frame_rows(self.frames)),
             PATIENTS_CSV: csv_text(tables.volume_rows(self.volumes)),
@@ -166,6 +186,9 @@ class Evaluation:
         if has_errors:
             with atomic_write(folder / BLAND_ALTMAN_PNG, overwrite=overwrite) as temporary:
                 write_bland_altman(temporary, self.volumes, self.name)
+        if self.worst:
+            with atomic_write(folder / WORST_PNG, overwrite=overwrite) as temporary:
+                write_worst_frames(temporary, self.worst, self.name)
         # The summary comes last: a folder that has it holds a whole evaluation.
         for name, text in texts.items():
             write_text(folder / name, text, overwrite=overwrite)
@@ -212,6 +235,7 @@ def evaluate(
     frames: list[FrameScore] = []
     volumes: list[VolumePair] = []
     single_plane: list[VolumePair] = []
+    worst: list[WorstFrame] = []
     seen: set[str] = set()
     unreferenced: list[str] = []
     for study in studies:
@@ -223,10 +247,16 @@ def evaluate(
         unreferenced += [f"{patient} {frame.name}" for frame in study.frames if frame.name not in references]
         if references:
             masks = predict(study)
+            doubts: Mapping[str, Doubt] = getattr(masks, "doubts", {})
+            scored_frames = []
             for frame in study.frames:
                 if frame.name in references:
                     quality = study.patient.image_quality.get(frame.view, "") if frame.view else ""
-                    frames.append(score_frame(frame, masks.get(frame.name), patient, quality))
+                    score = score_frame(frame, masks.get(frame.name), patient, quality, doubts.get(frame.name))
+                    scored_frames.append(WorstFrame(score, frame, masks.get(frame.name)))
+            frames += [scored.score for scored in scored_frames]
+            # Only the pictures that will be drawn are kept: one patient is in memory at a time.
+            worst = sorted([*worst, min(scored_frames, key=_foreground)], key=_foreground)[:N_DRAWN]
             # Only frames with an expert mask: else the model might measure biplane what the expert could not.
             scored = _scored(patient, masks, references)
             volumes += pair_volumes(patient, measure(study, scored), measure(study, references))
@@ -257,7 +287,12 @@ def evaluate(
         },
         single_plane=tuple(single_plane),
         data=data,
+        worst=tuple(worst),
     )
+
+
+def _foreground(scored: WorstFrame) -> float:
+    return scored.score.foreground_dice
 
 
 def _scored(patient: str, masks: Mapping[str, Mask], references: Mapping[str, Mask]) -> Mapping[str, Mask]:

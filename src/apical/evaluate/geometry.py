@@ -18,7 +18,7 @@ structure and pixel accuracy 0; a missing prediction is never left out of a mean
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from scipy.spatial import KDTree
 
 from apical.anatomy import FOREGROUND, Label, Phase, Structure, View
 from apical.errors import InputError
-from apical.study import Frame, Mask, Spacing
+from apical.study import Doubt, Frame, Mask, Spacing
 
 Region = NDArray[np.bool_]
 
@@ -45,6 +45,8 @@ class StructureScore:
     hd95: float | None
     masd: float | None
     unit: str
+    expected_dice: float | None = None
+    """What the model expected of itself (`Doubt.confidence`); None where the tool tells nothing."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class FrameScore:
         Size of the frame; the weight of the accuracies in a pooled mean.
     accuracy, heart_accuracy
         Share of pixels with the right label out of four, and rightly told heart (1, 2, 3) from background.
+    unlike
+        Distance from the pictures that the model learned from (`Doubt.unlike`), or None.
     """
 
     patient: str
@@ -73,6 +77,7 @@ class FrameScore:
     accuracy: float
     heart_accuracy: float
     structures: tuple[StructureScore, ...]
+    unlike: float | None = None
 
     def __getitem__(self, structure: Structure) -> StructureScore:
         return next(s for s in self.structures if s.structure is structure)
@@ -147,8 +152,10 @@ def surface_distances(
     )
 
 
-def score_frame(frame: Frame, predicted: Mask | None, patient: str, quality: str = "") -> FrameScore:
-    """Score one frame that has a reference; `predicted` is None where a tool gave no mask.
+def score_frame(
+    frame: Frame, predicted: Mask | None, patient: str, quality: str = "", doubt: Doubt | None = None
+) -> FrameScore:
+    """Score one frame that has a reference; `predicted` is None where a tool gave no mask, `doubt` is the model's own.
 
     Raises
     ------
@@ -161,6 +168,8 @@ def score_frame(frame: Frame, predicted: Mask | None, patient: str, quality: str
         structures = compare_masks(predicted, frame.reference, frame.grid.spacing_mm)
     except InputError as error:
         raise InputError(f"{patient} {frame.name}: {error}") from error
+    if doubt is not None:
+        structures = tuple(replace(s, expected_dice=doubt.confidence[s.structure]) for s in structures)
     accuracy = heart_accuracy = 0.0
     if predicted is not None:
         accuracy = float(np.mean(predicted == frame.reference))
@@ -176,6 +185,7 @@ def score_frame(frame: Frame, predicted: Mask | None, patient: str, quality: str
         accuracy=accuracy,
         heart_accuracy=heart_accuracy,
         structures=structures,
+        unlike=None if doubt is None else doubt.unlike,
     )
 
 

@@ -111,6 +111,7 @@ def _frame_score(rows: list[dict[str, str]]) -> FrameScore:
             hd95=_optional(row["hd95"]),
             masd=_optional(row["masd"]),
             unit=row["unit"],
+            expected_dice=_optional(row["expected_dice"]),
         )
         for row in rows
     )
@@ -127,4 +128,5 @@ def _frame_score(rows: list[dict[str, str]]) -> FrameScore:
         accuracy=float(head["accuracy"]),
         heart_accuracy=float(head["heart_accuracy"]),
         structures=structures,
+        unlike=_optional(head["unlike_training"]),
     )

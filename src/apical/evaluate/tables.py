@@ -40,6 +40,8 @@ def frame_rows(frames: Iterable[FrameScore]) -> list[Row]:
             "dice": _rounded(s.dice),
             **{metric: _rounded(getattr(s, metric)) for metric in DISTANCES},
             "unit": s.unit,
+            "expected_dice": _rounded(s.expected_dice),
+            "unlike_training": _rounded(f.unlike),
             "missing": int(f.missing),
             "accuracy": _rounded(f.accuracy),
             "heart_accuracy": _rounded(f.heart_accuracy),
