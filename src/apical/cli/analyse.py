@@ -144,9 +144,9 @@ def _image_records(study: Study, masks: Any) -> list[dict[str, Any]]:
             "spacing_mm": " x ".join(f"{s:.6g}" for s in item.grid.spacing_mm) if item.grid.spacing_mm else "unknown",
         }
         row |= {f"{label.name.lower()}_pixels": int((mask == label).sum()) for label in Label if label}
-        doubt = masks.doubts[item.name]
-        row |= {f"confidence_{structure}": round(c, 4) for structure, c in doubt.confidence.items()}
-        row["unlike_training"] = round(doubt.unlike, 3)
+        if doubt := masks.doubts.get(item.name):
+            row |= {f"confidence_{structure}": round(c, 4) for structure, c in doubt.confidence.items()}
+            row["unlike_training"] = round(doubt.unlike, 3)
         rows.append(row)
     return rows
 

@@ -146,7 +146,7 @@ def train(
         # Stop where a further epoch would overrun by more than half of itself.
         out_of_budget = _share_done(progress, config) + progress.epoch_share / 2 > 1
         progress.finished = out_of_budget or progress.epoch - progress.best_epoch >= config.patience
-        progress.history.append({"epoch": progress.epoch, "seconds": round(progress.seconds, 1), **row})
+        progress.history.append({"epoch": progress.epoch, "seconds": round(progress.seconds, 3), **row})
         if rank == 0:
             save_checkpoint(last, model, average, optimizer, progress)
             write_history(run / "history.csv", progress.history)
