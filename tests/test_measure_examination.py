@@ -8,6 +8,7 @@ import math
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,21 @@ def test_a_repaired_mask_is_a_finding(pixels: int, severity: Severity) -> None:
     (finding,) = result.findings
     assert (finding.reason, finding.severity, finding.view) == (Reason.MASK_REPAIRED, severity, View.A4C)
     assert "hole in the cavity filled" in finding.sentence
+
+
+@pytest.mark.parametrize("definition", VolumeDefinition)
+@pytest.mark.parametrize(("half_width_mm", "differs"), [(18.5, False), (20.0, True)])
+def test_views_that_differ_in_ef_call_for_caution(
+    half_width_mm: float, differs: bool, definition: VolumeDefinition
+) -> None:
+    # By itself 4CH gives 57 %; 2CH gives 1 - 46 w^2 / (55 24^2): 50 % at 18.5 mm, 42 % at 20 mm.
+    systole = replace(SYSTOLE, half_width_2ch_mm=half_width_mm)
+    volumes = measure(*examination(heart_masks(systole=systole))).volumes[definition]
+    found = [f for f in volumes.findings if f.reason is Reason.VIEWS_DIFFER_IN_EF]
+    assert bool(found) is differs
+    assert volumes.status is (Status.CAUTION if differs else Status.MEASURED)
+    if differs:
+        assert "42 % in 2CH and 57 % in 4CH" in found[0].sentence
 
 
 def test_masks_and_study_are_left_as_they_were() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -92,7 +94,7 @@ def test_views_that_disagree_in_length() -> None:
     def with_4ch(scale: float) -> Measurements:
         masks = heart_masks()
         for phase, heart in ((Phase.ED, DIASTOLE), (Phase.ES, SYSTOLE)):
-            masks[View.A4C, phase] = draw(Heart(heart.half_length_mm * scale, 24, 21))
+            masks[View.A4C, phase] = draw(replace(heart, half_length_mm=heart.half_length_mm * scale))
         return measure(*examination(masks))
 
     assert with_4ch(0.93).status is Status.MEASURED

@@ -78,7 +78,8 @@ def measure(study: Study, masks: Mapping[str, NDArray[np.uint8]]) -> Measurement
     plan = plan_views(views, in_mm=in_mm)
     ase = ase_volumes(views, plan, common, study.patient.sex, in_mm=in_mm)
     # The published algorithm knows no such gate: it takes both views, and the reader is told.
-    disagreement = tuple(f for f in plan.findings if f.reason is Reason.VIEWS_DISAGREE)
+    between_views = {Reason.VIEWS_DISAGREE, Reason.VIEWS_DIFFER_IN_EF}
+    disagreement = tuple(f for f in plan.findings if f.reason in between_views)
     camus = camus_definition_volumes(views, common + disagreement, in_mm=in_mm)
     calibration: Calibration | None = getattr(masks, "calibration", None)
     heart_rate_bpm = next((clip.heart_rate_bpm for clip in study.clips if clip.heart_rate_bpm), None)

@@ -58,6 +58,7 @@ class Reason(StrEnum):
     ATRIUM_CUT = "atrium_cut"
     NO_ATRIUM = "no_atrium"
     VIEWS_DISAGREE = "views_disagree"
+    VIEWS_DIFFER_IN_EF = "views_differ_in_ef"
     SINGLE_PLANE = "single_plane"
     ED_ES_SWAPPED = "ed_es_swapped"
     IMPLAUSIBLE_VOLUME = "implausible_volume"

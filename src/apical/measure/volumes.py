@@ -66,6 +66,7 @@ def plan_views(views: Views, *, in_mm: bool) -> Plan:
     both = plan.views[Phase.ED]
     if len(both) < 2:
         return plan
+    plan = Plan(plan.views, (*plan.findings, *_ef_difference(views, plan)))
     lengths = {view: _length(views, view) for view in both}
     longer, shorter = sorted(lengths, key=lambda v: lengths[v], reverse=True)
     disagreement = 1 - lengths[shorter] / lengths[longer]
@@ -102,6 +103,25 @@ def _plan(usable: set[tuple[View, Phase]]) -> Plan:
         for view in sorted(single)
     )
     return Plan(views, findings)
+
+
+def _ef_difference(views: Views, plan: Plan) -> list[Finding]:
+    """Hold the ejection fractions of the two views against each other, each by itself."""
+    if not plan.complete:
+        return []
+    alone: dict[View, float] = {}
+    for view in plan.views[Phase.ED]:
+        disks = [g.disks for phase in Phase if (g := views[view, phase].geometry)]
+        edv, esv = (biplane_volume_ml(d, d) for d in disks)
+        alone[view] = 100 * (edv - esv) / edv if edv else math.nan
+    # Not above the limit where there is no number either.
+    if not abs(alone[View.A2C] - alone[View.A4C]) > LIMITS.ef_difference_points:
+        return []
+    said = " and ".join(f"{ef:.0f} % in {view}" for view, ef in alone.items())
+    sentence = (
+        f"Each view by itself gives another ejection fraction ({said}): walls that move unlike, or an outline off."
+    )
+    return [Finding(Reason.VIEWS_DIFFER_IN_EF, sentence, Severity.CAUTION)]
 
 
 def _length(views: Views, view: View) -> float:
