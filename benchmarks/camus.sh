@@ -8,15 +8,16 @@ APICAL=${BIN:-.venv/bin}/apical
 mkdir -p runs
 [ -f runs/camus.h5 ] || "$APICAL" prepare "$CAMUS/png" -o runs/camus.h5
 [ -f runs/nifti.h5 ] || "$APICAL" prepare "$CAMUS/nifti" -o runs/nifti.h5
-train() { # name, view, minutes, further options
+train() { # name, view, minutes, further stores or options
     name=$1 view=$2 minutes=$3
     shift 3
-    "$APICAL" train runs/camus.h5 runs/nifti.h5 -o "runs/$name" --view "$view" --max-minutes "$minutes" \
+    "$APICAL" train runs/camus.h5 -o "runs/$name" --view "$view" --max-minutes "$minutes" \
         --epochs 500 --patience 500 --resume "$@"
     "$APICAL" export "runs/$name" -o "runs/model-$name" --name "apical-unet-$name" --overwrite
     "$APICAL" evaluate "runs/model-$name" runs/camus.h5 -o "runs/evaluation-$name" --overwrite
 }
-train both both 150
+train both both 150 runs/nifti.h5
+# From the PNG frames alone, as its peers (benchmarks/peers.sh).
 train small both 12 --channels 16,32,64,96,128
 train 2ch 2CH 17
 train 4ch 4CH 17

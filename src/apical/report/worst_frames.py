@@ -26,7 +26,7 @@ def write_worst_frames(path: Path, worst: Sequence[WorstFrame], title: str = "")
     from matplotlib.figure import Figure
 
     n_rows = -(-len(worst) // _PER_ROW)
-    figure = Figure(figsize=(3.2 * _PER_ROW, 3.4 * n_rows + 0.5), layout="constrained")
+    figure = Figure(figsize=(3.2 * _PER_ROW, 2.9 * n_rows + 0.5), layout="constrained")
     for axes in figure.subplots(n_rows, _PER_ROW, squeeze=False).ravel():
         axes.set_axis_off()
     for axes, item in zip(figure.axes, worst, strict=False):
