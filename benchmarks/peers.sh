@@ -25,7 +25,7 @@ mkdir -p "$PEERS"
 "$PY" -m peers.record "$STORE" "$RUN" "$PEERS/test.txt"
 score() { [ -f "$2/summary.json" ] || "$APICAL" evaluate "$1" "$STORE" -o "$2" --patients "$PEERS/test.txt"; }
 name=apical-$(basename "$RUN")
-[ -f "$PEERS/$name/MODEL_CARD.md" ] || "$APICAL" export "$RUN" "$PEERS/$name" --name "$name" --overwrite
+[ -f "$PEERS/$name/MODEL_CARD.md" ] || "$APICAL" export "$RUN" -o "$PEERS/$name" --name "$name" --overwrite
 score "$PEERS/$name" "$PEERS/$name/evaluation"
 
 "$PY" -m peers.plain "$STORE" "$RUN" "$PEERS/unet1" ${MINUTES:+--minutes "$MINUTES"}

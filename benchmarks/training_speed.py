@@ -35,7 +35,7 @@ from apical.network.training import TrainConfig
 from apical.network.unet import UNet
 from apical.store import Store
 from peers.record import cpu_name
-from peers.unet1 import UNet1, Unet1Recipe, dice_loss
+from peers.unet1 import UNet1, Unet1Recipe
 
 OURS, UNET1, NNUNET = "apical", "U-Net-1", "nnU-Net"
 PRECISIONS = ("bfloat16", "float32")
@@ -91,7 +91,7 @@ def unet1(frames: Frames, precision: str, recipe: Unet1Recipe = Unet1Recipe()) -
         images = frames.images[picked, :1].float()
         with autocast(precision):
             scores = model(images.contiguous(memory_format=torch.channels_last))
-        loss = dice_loss(scores.float(), frames.masks[picked].long())
+        loss = segmentation_loss(scores.float(), frames.masks[picked].long())
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

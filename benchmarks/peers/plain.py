@@ -21,13 +21,13 @@ from apical.anatomy import FOREGROUND
 from apical.files import make_folder
 from apical.network.checkpoint import Progress, load_checkpoint, save_checkpoint
 from apical.network.dataset import Frames, load_frames
-from apical.network.losses import dice_per_frame
+from apical.network.losses import dice_per_frame, segmentation_loss
 from apical.network.training import autocast
 from apical.report.masks import write_mask
 from apical.split import Split
 from apical.store import Store
 from peers.record import Reference, TrainingRecord, cpu_name
-from peers.unet1 import UNet1, Unet1Recipe, dice_loss
+from peers.unet1 import UNet1, Unet1Recipe
 
 NAME = "U-Net-1"
 """Of the folder of masks, which is what an evaluation of it is called."""
@@ -55,7 +55,7 @@ def train(
         for picked in order[: len(order) // batch * batch].split(batch):
             with autocast(CPU):
                 scores = model(_images(learned, picked))
-            loss = dice_loss(scores.float(), learned.masks[picked].long())
+            loss = segmentation_loss(scores.float(), learned.masks[picked].long())
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -133,7 +133,7 @@ def main() -> None:
         precision="bfloat16" if autocast(CPU)._enabled else "float32",
         threads=torch.get_num_threads(),
         cpu=cpu_name(),
-        recipe=f"as published, so far as known: Adam {recipe.learning_rate:g}, Dice loss, no augmentation; "
+        recipe=f"Adam {recipe.learning_rate:g}, cross-entropy + Dice, batch normalisation, no augmentation; "
         "best validation epoch",
         data_sha256=reference.record.data_sha256,
         test=reference.record.test,

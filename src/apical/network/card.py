@@ -33,7 +33,7 @@ echocardiograms ({", ".join(config["views"])}), and names the view.
 |---|---|
 | parameters | {config["parameters"]:,} |
 | input | {config["input"]["size"]} x {config["input"]["size"]}, {config["input"]["geometry"]}; {config["input"]["values"]} |
-| output | `scores` (frames, 4, {config["input"]["size"]}, {config["input"]["size"]}) and `views` (frames, 2), before softmax |
+| output | `scores` (frames, 4, {config["input"]["size"]}, {config["input"]["size"]}) and `views` (frames, 2), before softmax; `confidence` (frames, 4): expected Dice of endo, epi, la, myo; `unlike` (frames): distance from the learned pictures, above 1 beyond 99 % of their like |
 | SHA-256 of model.onnx | `{config["sha256"]}` |
 | intervals of EF, EDV, ESV | {_intervals(config.get("ef_interval"))} |
 
@@ -43,7 +43,7 @@ echocardiograms ({", ".join(config["views"])}), and names the view.
 {len(split["test"])} never seen ({split["origin"]}). {training["epoch"]} epochs, the best being {training["best_epoch"]},
 in {training["seconds"] / 60:.0f} minutes on {machine["threads"]} threads of a {machine["device"].upper()} ({machine["precision"]}, torch {machine["torch"]}).
 Batch {recipe["batch"]}, AdamW, peak learning rate {recipe["learning_rate"]:g}, cosine; cross-entropy + Dice; moving average of weights.
-Data {_data(training["data"])}; every patient's id stands in config.json.
+{_started_from(training["start"])}Data {_data(training["data"])}; every patient's id stands in config.json.
 
 ## Figures on unseen patients
 
@@ -53,6 +53,7 @@ Data {_data(training["data"])}; every patient's id stands in config.json.
 
 CAMUS is one hospital and one make of scanner (GE Vivid E95). On other scanners expect worse and look at the overlays.
 The masks follow CAMUS's conventions: trabeculae and papillary muscles belong to the cavity, walls may reach beyond the sector.
+What was tried, kept and not, and what went wrong in the worst patients: docs/experiments.md of the project.
 Not for M-mode, Doppler, other windows, congenital disease, children, or any decision about a patient.
 """
 
@@ -65,6 +66,16 @@ def _intervals(calibration: Mapping[str, Any] | None) -> str:
         f"{calibration['source']}"
     )
     return f"{text}; {calibration['note']}" if calibration["note"] else text
+
+
+def _started_from(start: Mapping[str, Any] | None) -> str:
+    if start is None:
+        return ""
+    return (
+        f"Started from the best weights of the run '{start['run']}' (SHA-256 `{start['weights_sha256'][:16]}`), which, "
+        f"with what it started from itself, had learned from {len(start['learned'])} patients and watched "
+        f"{len(start['watched'])}, none of them unseen here.\n"
+    )
 
 
 def _data(stores: list[dict[str, str]]) -> str:
