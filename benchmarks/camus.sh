@@ -15,6 +15,9 @@ train() { # name, view, minutes, further stores or options
         --epochs 500 --patience 500 --resume "$@"
     "$APICAL" export "runs/$name" -o "runs/model-$name" --name "apical-unet-$name" --overwrite
     "$APICAL" evaluate "runs/model-$name" runs/camus.h5 -o "runs/evaluation-$name" --overwrite
+    # Again, with figures and intervals: the network is the same, and so is its hash.
+    "$APICAL" export "runs/$name" -o "runs/model-$name" --name "apical-unet-$name" \
+        --evaluation "runs/evaluation-$name" --overwrite
 }
 train both both 150 runs/nifti.h5
 # From the PNG frames alone, as its peers (benchmarks/peers.sh).

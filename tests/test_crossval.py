@@ -77,6 +77,9 @@ def test_each_patient_is_judged_once_by_a_network_that_never_saw_it(apical: Run,
     assert "mean ± SD over folds" in report
     assert (out / "dice.png").read_bytes().startswith(b"\x89PNG")
 
+    # Asked for one fold alone, those that are done are not lost.
+    again = json.loads(crossval("--folds", "3", "--json").out)
+    assert [f["patients"] for f in again["folds"]] == [f["patients"] for f in pooled["folds"]]
     result = crossval("--folds", "1-3", "--seed", 7)
     assert (result.code, result.one_line) == (ExitCode.INPUT, True)
     assert "its recipe differs" in result.err

@@ -195,10 +195,28 @@ def test_the_other_phase_stands_beside_each_frame(store_path: Path):
 def test_renditions_of_one_frame_count_once_in_an_epoch(store_path: Path):
     with Store(store_path) as store:
         frames = load_frames((store, store), ["patient0001", "patient0002"], 64)
-    assert (len(frames), frames.n_frames) == (16, 8)
+    assert (len(frames), len(set(frames.same.tolist()))) == (16, 8)
     epochs = [frames.pick_renditions(np.random.default_rng(seed)) for seed in range(20)]
     assert all(sorted(frames.same[torch.from_numpy(e)].tolist()) == list(range(8)) for e in epochs)
     assert set(np.concatenate(epochs).tolist()) == set(range(16))
+
+
+def test_stores_that_cannot_be_joined_are_refused(store_path: Path, tmp_path: Path):
+    other, renumbered = StoreWriter(tmp_path / "other.h5"), StoreWriter(tmp_path / "renumbered.h5")
+    study = as_study(make_patient(3))
+    other.add(replace(study, patient=replace(study.patient, id="patient0099")))
+    renumbered.add(replace(study, patient=replace(study.patient, id="patient0001", renumbered=True)))
+    other.close()
+    renumbered.close()
+    with (
+        Store(store_path) as first,
+        Store(tmp_path / "other.h5") as strangers,
+        Store(tmp_path / "renumbered.h5") as png,
+    ):
+        with pytest.raises(InputError, match=r"other\.h5: holds no frame of the patients"):
+            load_frames((first, strangers), ["patient0001"], 64)
+        with pytest.raises(InputError, match=r"renumbered\.h5: its patients bear numbers of the PNG tree"):
+            load_frames((first, png), ["patient0001"], 64)
 
 
 def test_a_run_starts_from_another_that_saw_the_frame_alone(store_path: Path, tmp_path: Path):

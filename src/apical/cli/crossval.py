@@ -68,10 +68,13 @@ def crossval(
     from contextlib import ExitStack
 
     from apical.evaluate import pool
+    from apical.evaluate.evaluation import SUMMARY_JSON
     from apical.split import split_by_fold
     from apical.store import Store
 
-    chosen = parse_folds(folds)
+    # Folds of an earlier call in this folder are pooled with those asked for now.
+    earlier = {f for f in range(1, N_FOLDS + 1) if (_place(output, f) / "evaluation" / SUMMARY_JSON).is_file()}
+    chosen = tuple(sorted({*parse_folds(folds), *earlier}))
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("crossval runs as one process: give each process folds and a folder of its own, not torchrun")
     parse_views(view)
@@ -125,6 +128,10 @@ def parse_folds(text: str) -> tuple[int, ...]:
     return tuple(sorted(chosen))
 
 
+def _place(output: Path, fold: int) -> Path:
+    return output / f"fold-{fold:02d}"
+
+
 def _claim(output: Path, stores: Sequence[Store], config: TrainConfig) -> None:
     """Make the folder ours, or see that it is of the same cross-validation.
 
@@ -165,7 +172,7 @@ def _one_fold(
     from apical.network.export import export
     from apical.segment import Segmenter
 
-    place = output / f"fold-{fold:02d}"
+    place = _place(output, fold)
     run, model, evaluation = place / "run", place / "model", place / "evaluation"
     if (evaluation / SUMMARY_JSON).exists():
         say(f"fold {fold}: finished before")

@@ -136,14 +136,14 @@ def _relative(path: str, data: Path) -> str:
 
 
 def _learned_from(model: Model, data: Path) -> bool:
-    """Whether it is a store that the model was trained on: then its numbers are the model's, whatever they are."""
+    """Whether it is the store that the model's split is of: then its numbers are the model's, whatever they are."""
     from apical.inputs import is_store
     from apical.store import Store
 
     if not is_store(data):
         return False
     with Store(data) as store:
-        return store.content_sha256 in {d["content_sha256"] for d in model.config["training"]["data"]}
+        return bool(store.content_sha256 == model.config["training"]["data"][0]["content_sha256"])
 
 
 def compare(

@@ -59,7 +59,7 @@ class Limits:
     repair_caution: float = 0.01
     """Part of the heart that a repair of the predicted mask changed."""
     confidence_caution: float = 0.94
-    """Dice of the cavity that the network expects of itself; a twentieth of unseen CAMUS patients fall below it."""
+    """Dice of the cavity that the network expects of itself; few unseen CAMUS patients fall below it."""
     unlike_caution: float = 1.0
     unlike_refusal: float = 1.5
     """Distance from the pictures that the network learned from, in its own limit."""

@@ -14,7 +14,7 @@ from apical.anatomy import Label, View
 from apical.calibration import Calibration
 from apical.errors import ModelError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 DEFAULT = "apical-unet"
 """Name of the model that is used when none is asked for: both views."""
 
@@ -121,7 +121,7 @@ def _read(folder: Path) -> Model:
         if config["labels"] != {label.name: int(label) for label in Label}:
             raise ModelError(f"{path}: its labels are not apical's (0 background, 1 cavity, 2 myocardium, 3 atrium)")
         views = tuple(View(v) for v in config["views"])
-        size, frames = int(config["input"]["size"]), int(config["input"].get("frames", 1))
+        size, frames = int(config["input"]["size"]), int(config["input"]["frames"])
         calibration = Calibration.from_dict(config["ef_interval"]) if "ef_interval" in config else Calibration()
         return Model(config["name"], folder, size, views, frames, config, calibration)
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""Frames of one or more stores as tensors on the network's grid, held in memory (64 kB a frame)."""
+"""Frames of one or more stores as tensors on the network's grid, held in memory (192 kB a frame with its mask)."""
 
 from __future__ import annotations
 
@@ -33,11 +33,6 @@ class Frames:
     def __len__(self) -> int:
         return len(self.images)
 
-    @property
-    def n_frames(self) -> int:
-        """Number of frames, each counted once however many renditions there are."""
-        return int(self.same.max()) + 1
-
     def pick_renditions(self, random: np.random.Generator) -> NDArray[np.int64]:
         """Return the index of one rendition of each frame, in random order."""
         shuffled = random.permutation(len(self))
@@ -56,26 +51,39 @@ def load_frames(
     Raises
     ------
     InputError
-        When there is none.
+        When there is none, a further store has none of them, or one of several bears numbers of its own: nobody
+        then knows which patients are the same.
     """
-    images, masks, labels, keys = [], [], [], []
+    images: list[NDArray[np.uint8]] = []
+    masks, labels, keys = [], [], []
     patients = tuple(patients)
     for number, store in enumerate(stores):
+        if len(stores) > 1 and store.renumbered:
+            raise InputError(
+                f"{store.path}: its patients bear numbers of the PNG tree, not CAMUS's, and cannot be joined with "
+                "those of another store; prepare it with CAMUS's patients.csv beside the images"
+            )
+        before = len(images)
         # The first store must hold all of them, the others give what they have.
         held = set(store.patients) if number else patients
         for study in store.studies(p for p in patients if p in held):
             for frame in study.frames:
                 if frame.view in views and frame.reference is not None:
                     box = grid.find_sector(frame.image, frame.region)
-                    images.append(grid.pair_to_network(frame.image, study.other_phase(frame), box, size))
+                    pair = grid.pair_to_network(frame.image, study.other_phase(frame), box, size)
+                    images.append(pair.round().clip(0, 255).astype(np.uint8))
                     masks.append(grid.resample_mask(frame.reference[box.slices], (size, size)))
                     labels.append(list(View).index(frame.view))
                     keys.append(f"{study.patient.id}/{frame.view}/{frame.phase}")
+        if number and len(images) == before:
+            raise InputError(
+                f"{store.path}: holds no frame of the patients of {stores[0].path} to learn from; leave it out"
+            )
     if not images:
         raise InputError(f"{stores[0].path}: no frame with an expert mask in the views {', '.join(views)}")
     _, same = np.unique(keys, return_inverse=True)
     return Frames(
-        torch.from_numpy(np.stack(images).round().clip(0, 255).astype(np.uint8)),
+        torch.from_numpy(np.stack(images)),
         torch.from_numpy(np.stack(masks)),
         torch.tensor(labels),
         torch.from_numpy(same),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import math
 import os
@@ -11,7 +10,6 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from apical import __version__
 from apical.anatomy import FOREGROUND, Structure, View
-from apical.errors import InputError, OutputError
-from apical.files import make_folder, write_text
+from apical.errors import InputError
 from apical.network.augment import Augment, AugmentConfig
 from apical.network.checkpoint import (
     BEST,
@@ -40,7 +36,8 @@ from apical.network.curves import draw_curves, write_history
 from apical.network.dataset import Frames, load_frames
 from apical.network.doubt import fit_familiarity
 from apical.network.losses import dice_per_frame, segmentation_loss
-from apical.network.unet import UNet, UNetConfig, start_from
+from apical.network.manifest import claim, describe_run, load_start, origin_of
+from apical.network.unet import UNet, UNetConfig
 from apical.split import Split
 from apical.store import Store
 
@@ -112,15 +109,17 @@ def train(
     rank, world = _join_processes()
     place = pick_device(device)
     torch.manual_seed(config.seed)
-    manifest = _manifest((store, *more), split, config, place) | {"start": _origin(start, split) if start else None}
+    manifest = describe_run((store, *more), split, asdict(config), machine(place)) | {
+        "start": origin_of(start, store, split) if start else None
+    }
     if rank == 0:
-        _claim(run, manifest, resume)
+        claim(run, manifest, resume=resume)
     learned = load_frames((store, *more), split.train, config.size, config.views)
     watched = load_frames((store,), split.validation, config.size, config.views) if split.validation else None
 
     model = UNet(config.unet)
     if start:
-        _load_start(model, start)
+        load_start(model, start)
     model = model.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(model).requires_grad_(False)
     optimizer = _optimizer(model, config)
@@ -322,67 +321,13 @@ def _agree(progress: Progress, world: int) -> None:
     progress.epoch_share, progress.seconds, progress.finished = float(told[0]), float(told[1]), bool(told[2])
 
 
-def _origin(start: Path, split: Split) -> dict[str, object]:
-    """What is known of the run that is started from; refuse one that saw the patients kept unseen now."""
-    try:
-        manifest = json.loads((start / "manifest.json").read_text(encoding="utf-8"))
-        weights = (start / BEST).read_bytes()
-    except (OSError, ValueError) as error:
-        raise InputError(f"{start}: no run with a finished epoch to start from ({error})") from error
-    earlier = manifest.get("start") or {"learned": [], "watched": []}
-    learned = {*manifest["split"]["train"], *earlier["learned"]}
-    watched = {*manifest["split"]["validation"], *earlier["watched"]}
-    if seen := (learned | watched) & set(split.test) or learned & set(split.validation):
-        raise InputError(
-            f"{start}: learned from or watched {len(seen)} patients that are to be unseen or watched now "
-            f"({', '.join(sorted(seen)[:3])}...): take the same split"
-        )
+def machine(place: torch.device) -> dict[str, object]:
+    """What trains, for the manifest."""
     return {
-        "run": start.resolve().name,
-        "weights_sha256": hashlib.sha256(weights).hexdigest(),
-        "learned": sorted(learned),
-        "watched": sorted(watched),
+        "device": str(place),
+        "threads": torch.get_num_threads(),
+        "precision": "bfloat16" if autocast(place)._enabled else "float32",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
     }
-
-
-def _load_start(model: UNet, start: Path) -> None:
-    path = start / BEST
-    try:
-        start_from(model, read_tensors(path)[0])
-    except (KeyError, RuntimeError) as error:
-        raise InputError(f"{path}: weights of a network of another size; give the same --channels") from error
-
-
-def _manifest(stores: Sequence[Store], split: Split, config: TrainConfig, place: torch.device) -> dict[str, object]:
-    return {
-        "apical": __version__,
-        "data": [{"name": store.path.name, "content_sha256": store.content_sha256} for store in stores],
-        "recipe": json.loads(json.dumps(asdict(config))),
-        "split": json.loads(json.dumps(split.as_dict())),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {
-            "device": str(place),
-            "threads": torch.get_num_threads(),
-            "precision": "bfloat16" if autocast(place)._enabled else "float32",
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        },
-    }
-
-
-def _claim(run: Path, manifest: dict[str, object], resume: bool) -> None:
-    """Make the run folder ours, or see that it is the same run."""
-    path = run / "manifest.json"
-    if path.exists():
-        if not resume:
-            raise OutputError(f"{run}: holds a run already; add --resume to go on with it, or name another folder")
-        old = json.loads(path.read_text())
-        for key in ("data", "recipe", "split", "start"):
-            if old[key] != manifest[key]:
-                raise InputError(
-                    f"{run}: its {key} differs from what is asked now; resume with the same, or name another folder"
-                )
-        return
-    make_folder(run)
-    write_text(path, json.dumps(manifest, indent=1))

@@ -85,6 +85,12 @@ class Store:
         return tuple(sorted(self._patients))
 
     @property
+    def renumbered(self) -> bool:
+        """Whether patients bear numbers of CAMUS's bare PNG tree instead of CAMUS's own (`Patient.renumbered`)."""
+        with _readable(str(self.path)):
+            return any(bool(group.attrs.get("renumbered", False)) for group in self._patients.values())
+
+    @property
     def folds(self) -> dict[str, int]:
         """CAMUS fold in which each patient is tested, where the store knows it."""
         with _readable(str(self.path)):
