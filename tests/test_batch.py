@@ -46,7 +46,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_study_is_kept_with_its_files_and_their_names(tmp_path: Path):
     finished(tmp_path, "p1")
     assert set(contents(tmp_path)) == {"p1/mask", "p1/stale", "p1/record.json", "summary.json", "table.csv"}
-    assert json.loads((tmp_path / "p1" / "record.json").read_text()) == {"n": 2, "files": ["mask", "stale"]}
+    record = json.loads((tmp_path / "p1" / "record.json").read_text())
+    assert len(record.pop("run")) == 64
+    assert record == {"n": 2, "files": ["mask", "stale"]}
 
 
 def test_a_study_that_fails_leaves_nothing(tmp_path: Path):
@@ -88,6 +90,28 @@ def test_an_interrupted_run_goes_on_with_the_same_settings_only(tmp_path: Path):
     assert MARKER not in contents(tmp_path)
     with pytest.raises(OutputError, match="exists already"):
         opened(tmp_path)
+
+
+def test_a_record_of_another_run_is_never_taken_for_one_of_this(tmp_path: Path):
+    finished(tmp_path, "p2", "p3")
+    for name in ("summary.json", "table.csv"):
+        (tmp_path / name).unlink()
+    before = contents(tmp_path)
+    for _ in range(2):  # the second time is the same run going on
+        run = opened(tmp_path, 2)
+        assert run.add("p1", writing(mask="new")) == {"n": 1}
+        for patient in ("p2", "p3"):
+            with pytest.raises(OutputError, match=r"record\.json: exists already"):
+                run.add(patient, writing(mask="new"))
+        assert contents(tmp_path).items() >= before.items()
+    run = opened(tmp_path, 2, overwrite=True)
+    assert run.add("p1", failing) == run.add("p2", writing(mask="new")) == {"n": 1}
+    with pytest.raises(InputError):
+        run.add("p3", failing)
+    run.finish([], {})
+    assert set(contents(tmp_path)) == {
+        "p1/mask", "p1/record.json", "p2/mask", "p2/record.json", "summary.json", "table.csv",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -145,11 +169,28 @@ def test_a_study_that_fails_this_time_keeps_no_earlier_result(tmp_path: Path):
     assert set(contents(tmp_path)) == {"p2/mask", "p2/record.json", "summary.json", "table.csv"}
 
 
+def test_overwriting_replaces_no_file_that_no_run_had_written(tmp_path: Path):
+    finished(tmp_path, "p1")
+    (tmp_path / "p1" / "curve").write_text("precious")
+    before = contents(tmp_path)
+    with pytest.raises(OutputError, match="curve: was not written by an earlier run"):
+        opened(tmp_path, 2, overwrite=True).add("p1", writing(mask="new", curve="new"))
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("files", [None, 5, "mask", [5, None, ["mask"]]])
+def test_a_record_that_lists_no_names_is_an_empty_list(tmp_path: Path, files: object):
+    (tmp_path / "p1").mkdir()
+    (tmp_path / "p1" / "record.json").write_text(json.dumps({"files": files}))
+    run = opened(tmp_path, overwrite=True)
+    assert run.add("p1", writing(mask="new")) == {"n": 1}
+
+
 def test_a_list_of_files_leads_nowhere_else(tmp_path: Path):
     finished(tmp_path / "out", "p1")
     (tmp_path / "out" / "precious").write_text("precious")
     record = tmp_path / "out" / "p1" / "record.json"
-    record.write_text(json.dumps({"files": ["../precious", "stale"]}))
+    record.write_text(json.dumps({"files": ["../precious", "mask", "stale"]}))
     run = opened(tmp_path / "out", 2, overwrite=True)
     run.add("p1", writing(mask="new"))
     assert (tmp_path / "out" / "precious").exists()

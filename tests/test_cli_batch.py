@@ -183,6 +183,24 @@ def test_an_output_inside_the_input_is_refused(apical: Run, stub: None, tree: Pa
     assert not (tree / "out").exists()
 
 
+@pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
+@pytest.mark.parametrize("linked", [False, True])
+def test_masks_never_take_the_place_of_the_images(
+    apical: Run, stub: None, tree: Path, tmp_path: Path, linked: bool, overwrite: tuple[str, ...]
+):
+    given = tree / "patient0001"
+    if linked:  # the images of the output's folder, by another path
+        given = tmp_path / "links" / "patient0001"
+        given.parent.mkdir()
+        given.symlink_to(tree / "patient0001", target_is_directory=True)
+    before = contents(tree / "patient0001")
+    result = apical("segment", given, "-o", tree, "--no-overlay", "--format", "png", *overwrite)
+    assert result.code == ExitCode.OUTPUT
+    assert result.one_line
+    assert "holds the images of patient0001" in result.err
+    assert contents(tree / "patient0001") == before
+
+
 def test_a_wrong_path_takes_no_earlier_result_away(apical: Run, tree: Path, tmp_path: Path):
     command = ("-o", tmp_path / "out", *EXPERT)
     assert apical("measure", tree, *command).code == ExitCode.OK
@@ -311,6 +329,11 @@ def test_what_is_given_of_one_patient_stands_in_place_of_the_file(apical: Run, t
 def test_a_list_of_patients_may_be_longer_than_a_file_name():
     many = [f"patient{n:04d}" for n in range(600)]
     assert parse_patients(",".join(many)) == set(many)
+
+
+def test_a_list_of_patients_holds_one_id_per_line(tmp_path: Path):
+    (tmp_path / "list").write_text("patient 1\n\n  Study B, second \r\npatient 3")
+    assert parse_patients(str(tmp_path / "list")) == {"patient 1", "Study B, second", "patient 3"}
 
 
 def test_a_list_of_patients_that_is_no_text_is_an_input_error(apical: Run, tree: Path, tmp_path: Path):

@@ -49,6 +49,10 @@ def test_files_that_cannot_be_read_are_named_without_the_place_of_the_data(apica
     (left_out,) = json.loads((tmp_path / "e" / "summary.json").read_text())["left_out"]
     assert left_out["what"] == str(broken.relative_to(data))
     assert str(tmp_path) not in json.dumps(left_out)
+    # Damage in files of a patient who was not asked for is no error of the evaluation.
+    one = apical("evaluate", data, data, "-o", tmp_path / "one", "--patients", "patient0001")
+    assert one.code == ExitCode.OK
+    assert json.loads((tmp_path / "one" / "summary.json").read_text())["left_out"] == []
 
 
 def test_numbers_that_may_be_other_patients_never_choose_the_unseen(

@@ -150,3 +150,50 @@ def test_only_the_patients_asked_for(tmp_path: Path):
     assert ids(studies) == ["patient0002"]
     assert count_inputs([tmp_path], {"patient0002"}) == 1
     assert count_inputs([tmp_path]) == 2
+
+
+def test_files_of_different_people_in_one_folder_are_studies_of_their_own(tmp_path: Path):
+    folder = tmp_path / "clips"
+    names = ("anna_4CH", "bob_2CH", "carl_4CH")
+    files = [picture(folder / f"{name}.png", n) for n, name in enumerate(names)]
+    studies, told = read(*files)
+    assert ids(studies) == list(names)
+    assert told == []
+    assert count_inputs(files) == 3
+    files += [picture(folder / f"anna_{name}.png", 7) for name in ("2CH", "4CH_ED", "A2C-end-systole")]
+    studies, told = read(*files)
+    assert ids(studies) == ["anna", "bob_2CH", "carl_4CH"]
+    assert [len(s.frames) for s in studies] == [4, 1, 1]
+    assert told == []
+    # Numbers may count people: they do not join.
+    files = [picture(folder / f"heart_{n}_4CH.png", n) for n in (1, 2)]
+    assert ids(read(*files)[0]) == ["heart_1_4CH", "heart_2_4CH"]
+
+
+def test_files_named_alike_but_for_view_and_phase_are_one_study(tmp_path: Path):
+    for names in (("x_2CH", "x_4CH", "x_4CH_ED"), ("2CH", "4CH"), ("A2C_lab", "A4C_lab")):
+        folder = tmp_path / f"exam{names[0]}"
+        (study,), told = read(*(picture(folder / f"{name}.png", n) for n, name in enumerate(names)))
+        assert study.patient.id == folder.name
+        assert {f.name for f in study.frames} == set(names)
+        assert told == []
+
+
+def test_two_numbered_clips_of_different_names_are_two_studies(tmp_path: Path):
+    files = [picture(tmp_path / f"{who}_4CH_{n:02d}.png", n) for who in ("anna", "bob") for n in range(9)]
+    studies, told = read(*files)
+    assert ids(studies) == ["anna_4CH", "bob_4CH"]
+    assert [[len(c.images) for c in s.clips] for s in studies] == [[9], [9]]
+    assert told == []
+
+
+def test_nothing_is_told_of_patients_not_asked_for(tmp_path: Path):
+    wanted = picture(tmp_path / "patient0002" / "4CH_ED.png")
+    damaged = picture(tmp_path / "patient0001" / "4CH_ED.png")
+    damaged.write_bytes(b"no picture")
+    for paths in ((tmp_path,), (damaged, wanted)):
+        assert len(read(*paths)[1]) == 1
+        studies, told = read(*paths, patients={"patient0002"})
+        assert ids(studies) == ["patient0002"]
+        assert told == []
+    assert len(read(tmp_path, patients={"patient0001"})[1]) == 1

@@ -11,7 +11,7 @@ from PIL import Image as Picture
 
 from apical.anatomy import Phase, View
 from apical.errors import InputError
-from apical.readers import count_studies, read_studies, read_study
+from apical.readers import count_studies, read_studies, read_study, stamp_of
 from apical.readers.names import parse_name
 
 HEADER = "patient,view,height,width,spacing_y,spacing_x,dims_source,png256_folder\n"
@@ -109,6 +109,13 @@ def test_a_foreign_table_is_passed_over_and_a_damaged_one_is_named(tmp_path: Pat
     (tmp_path / "patients.csv").write_text(HEADER + "patient0007,2CH,tall,1,1,1,x,Training/patient0001\n")
     with pytest.raises(InputError, match=r"patients\.csv: a damaged row"):
         read_study(tmp_path)
+
+
+def test_a_damaged_table_is_no_matter_to_data_that_do_not_need_it(tmp_path: Path) -> None:
+    (tmp_path / "patients.csv").write_text(HEADER + "patient0007,2CH,tall,1,1,1,x,Training/patient0001\n")
+    write_volume(tmp_path / "patient0001" / "patient0001_4CH_ED.mhd", speckle((12, 16)), (0.154, 0.308))
+    (study,) = read_studies(tmp_path, finished=lambda files: stamp_of(files) and None)
+    assert study.patient.id == "patient0001"
 
 
 def test_nifti_release_keeps_spacing_and_ignores_the_table(tmp_path: Path) -> None:

@@ -213,6 +213,14 @@ def test_the_table_has_every_beat_or_why_it_was_left_out(tmp_path: Path):
     assert all(row.beat in page and row.ed in page for row in table.rows)
 
 
+def test_the_volume_of_every_frame_is_measured_only_to_be_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    study = as_clip_study(make_beating(4, n_beats=1, frame_rate_hz=20, spacing_mm=(1.5, 1.5)), with_images=False)
+    masks = {clip.name: clip.reference for clip in study.clips}
+    result = measure_clips(study, masks)
+    monkeypatch.setattr("apical.report.clip_report.frame_volumes_ml", lambda *_: pytest.fail("measured for nothing"))
+    assert write_clip_report(study, masks, result, tmp_path, report=False, film=False) == []
+
+
 def test_both_instants_are_shown_at_one_scale():
     image = np.zeros((100, 100), np.uint8)
     image[10:90, 10:60] = 200

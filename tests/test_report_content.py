@@ -20,6 +20,7 @@ from apical.files import csv_text
 from apical.measure import Status, VolumeDefinition, measure
 from apical.measure.quantities import LABELS
 from apical.phantom import as_study, make_patient
+from apical.report.beat_table import BeatTable
 from apical.report.content import mask_source, number, printable, report_content
 from apical.report.html import html_report
 from apical.report.json_report import json_report
@@ -91,6 +92,21 @@ def test_the_interval_stands_beside_the_ef_or_its_absence_is_explained(study: St
     assert "do not come from a model" in plain.volumes[0].interval
     gone = refused(study)
     assert report_content(study, gone, measure(study, gone)).volumes[0].interval == ""
+
+
+def test_the_interval_of_the_headline_is_around_the_median_that_it_shows(study: Study, masks: Segmentation) -> None:
+    known = calibrated(masks, measure(study, masks).default.method)
+    result = measure(study, known)
+    # An even number of beats: the measurements are those of the lower of the middle two.
+    beats = BeatTable((), result.ef_percent + 10.0, "median of 2 beats", "")
+    content = report_content(study, known, result, beats=beats)
+    shown, low, high = re.search(r"EF (70\.\d) % \(90 % interval (\d+) to (\d+) %\)", content.headline).groups()
+    assert float(shown) == pytest.approx(beats.ef_percent, abs=0.05)
+    assert (int(low), int(high)) == (math.floor(beats.ef_percent - 8), math.ceil(beats.ef_percent + 8))
+    own = f"interval {math.floor(result.ef_percent - 8)} to {math.ceil(result.ef_percent + 8)} %"
+    assert own in content.volumes[0].interval, "the card is of the beat shown"
+    unknown = report_content(study, study.references, result, beats=beats)
+    assert "interval" not in unknown.headline, "without the calibration there is none around the median"
 
 
 def test_intervals_are_in_json_and_table(study: Study, masks: Segmentation, valid: Callable[[str], None]) -> None:

@@ -18,6 +18,7 @@ from apical.errors import OutputError
 from apical.measure import measure
 from apical.phantom import as_study, make_patient
 from apical.report import write_report
+from apical.report.beat_table import BeatRow, BeatTable
 from apical.report.content import report_content
 from apical.report.html import html_report
 from apical.report.overlay import draw_overlay
@@ -103,6 +104,23 @@ def test_many_findings_stay_on_the_page(study: Study) -> None:
     assert "more: see report.html" in " ".join(
         t.get_text() for t in draw_pages(report_content(study, {}, many))[0].texts
     )
+
+
+@pytest.mark.parametrize("n_beats", [1, 12, 40])
+def test_many_beats_stay_on_the_page(study: Study, n_beats: int) -> None:
+    remark = "left out: " + "it is far shorter than the others, as after a premature beat, " * 3
+    row = BeatRow("2CH", "1 (0.00 s)", "9 (0.36 s)", "800 ms", "120", "48", "60.0", remark, shown=False)
+    rows = tuple(replace(row, beat=f"2CH {k}") for k in range(1, n_beats + 1))
+    beats = BeatTable(rows, 60.0, "", "Median of all beats.")
+    person = replace(study.patient, sex="F", height_cm=170.0, weight_kg=65.0)
+    study = replace(study, patient=person)
+    page = draw_pages(report_content(study, study.references, measure(study, study.references), beats=beats))[1]
+    texts = {text.get_text(): text.get_position()[1] for text in page.texts}
+    assert sum(text.get_position()[1] < 15 / 297 for text in page.texts) == 1, "nothing but the footer in the margin"
+    left_out = n_beats - sum(row.beat in texts for row in rows)
+    assert (left_out > 0) == (n_beats > 1)
+    assert (f"{left_out} more: see report.html." in texts) == (left_out > 0)
+    assert "Median of all beats." in texts
 
 
 def test_report_is_reproducible_and_not_overwritten_unasked(study: Study, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ folder holds a marker with the run's settings; the summary is written last and t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,7 @@ SUMMARY = "summary.json"
 _RUN = ".apical-run.json"
 _UNFINISHED = ".apical-unfinished"
 _FILES = "files"
+_MADE_IN = "run"
 
 
 class OutputFolder:
@@ -48,6 +50,8 @@ class OutputFolder:
     ) -> None:
         self.folder = folder
         self._job, self._record, self._table, self._overwrite = json.dumps(job), record, table, overwrite
+        # In every record: tells the studies of this run from those that another one left in the folder.
+        self._made_in = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()
         # Names what a study's folder holds of an earlier run, or of this one while it is being put there.
         self._replaced = f".apical-replaced-{record}"
         self._begun, self._tried = False, set[str]()
@@ -76,8 +80,9 @@ class OutputFolder:
             A file exists that is not of this run and may not be replaced, or cannot be written.
         """
         place = self.folder / patient
-        if self._resumed and (place / self._record).is_file():
-            return {name: value for name, value in _read(place / self._record).items() if name != _FILES}
+        if self._finished_before(place / self._record):
+            kept = _read(place / self._record)
+            return {name: value for name, value in kept.items() if name not in (_FILES, _MADE_IN)}
         self._tried.add(patient)
         apart = self.folder / _UNFINISHED
         shutil.rmtree(apart, ignore_errors=True)  # of a run that was killed
@@ -93,7 +98,7 @@ class OutputFolder:
         for patient in self._tried:
             # Left where the study failed this time: what an earlier run made of it would be taken for this one's.
             place = self.folder / patient
-            for name in self._replaced_files(place):
+            for name in _listed(place / self._replaced):
                 (place / name).unlink(missing_ok=True)
             (place / self._replaced).unlink(missing_ok=True)
         write_text(self.folder / self._table, csv_text(rows), overwrite=True)
@@ -103,12 +108,18 @@ class OutputFolder:
     def _keep(self, place: Path, apart: Path, values: Mapping[str, Any]) -> None:
         """Put a whole study into its folder, its record last."""
         files = {path.name for path in apart.iterdir()}
-        ours = self._replaced_files(place)
-        for name in (*sorted(files), self._record):
-            refuse_existing(place / name, overwrite=self._overwrite or name in ours)
+        # An earlier run's record is looked at too: it is only set aside when this run begins.
+        ours = _listed(place / self._replaced) | _listed(place / self._record)
+        refuse_existing(place / self._record, overwrite=self._overwrite)
+        for name in sorted(files - ours):
+            if self._overwrite and (place / name).is_file():
+                raise OutputError(
+                    f"{place / name}: was not written by an earlier run, and --overwrite replaces nothing else; "
+                    "choose another output folder"
+                )
+            refuse_existing(place / name, overwrite=False)
         self._begin()
         make_folder(place)
-        ours = self._replaced_files(place)
         # First: after a kill between two files, the same command may go on with what is there.
         write_text(place / self._replaced, json.dumps({_FILES: sorted(ours | files)}), overwrite=True)
         try:
@@ -118,7 +129,8 @@ class OutputFolder:
             raise OutputError(f"{place}: cannot be written to ({error.strerror or error})") from error
         for name in ours - files:
             (place / name).unlink(missing_ok=True)
-        write_text(place / self._record, json.dumps({**values, _FILES: sorted(files)}, indent=1), overwrite=True)
+        record = {**values, _FILES: sorted(files), _MADE_IN: self._made_in}
+        write_text(place / self._record, json.dumps(record, indent=1), overwrite=True)
         (place / self._replaced).unlink()
 
     def _begin(self) -> None:
@@ -126,20 +138,26 @@ class OutputFolder:
         if self._begun:
             return
         self._begun = True
-        if self._overwrite and not self._resumed:
+        if self._overwrite:
             # Else an interruption would leave records of the earlier run to be taken for this one's.
             for old in self.folder.glob(f"*/{self._record}"):
-                old.rename(old.with_name(self._replaced))
+                if not self._finished_before(old):
+                    old.rename(old.with_name(self._replaced))
         (self.folder / SUMMARY).unlink(missing_ok=True)
         write_text(self.folder / _RUN, self._job, overwrite=True)
 
-    def _replaced_files(self, place: Path) -> set[str]:
-        """Names of the files in a study's folder that an earlier run, or a killed one, had put there."""
-        listed = place / self._replaced
-        names = _read(listed).get(_FILES, []) if listed.is_file() else []
-        return {
-            name for name in names if Path(name).name == name != ".."
-        }  # a list that was tampered with leads nowhere
+    def _finished_before(self, record: Path) -> bool:
+        """Whether this run had made the record before it was interrupted."""
+        return self._resumed and _read(record).get(_MADE_IN) == self._made_in
+
+
+def _listed(record: Path) -> set[str]:
+    """Names of the files in a study's folder that an earlier run, or a killed one, had put there."""
+    names = _read(record).get(_FILES)
+    if not isinstance(names, list):
+        return set()
+    # A list that was tampered with leads nowhere.
+    return {name for name in names if isinstance(name, str) and Path(name).name == name not in ("", "..")}
 
 
 def _read(path: Path) -> dict[str, Any]:

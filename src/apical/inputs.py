@@ -31,6 +31,8 @@ def count(path: Path, patients: Iterable[str] | None = None) -> int:
 def open_studies(path: Path, on_error: OnError | None = None, patients: Iterable[str] | None = None) -> Iterator[Study]:
     """Yield the studies at a path one by one; only the named patients where they are given.
 
+    The files of other patients are not decoded, and nothing is told of them.
+
     Raises
     ------
     InputError
@@ -43,7 +45,7 @@ def open_studies(path: Path, on_error: OnError | None = None, patients: Iterable
         with Store(path) as store:
             yield from store.studies(p for p in store.patients if wanted is None or p in wanted)
     else:
-        yield from _wanted(read_studies(path, on_error), wanted)
+        yield from read_studies(path, on_error, patients=wanted)
 
 
 def count_inputs(paths: Sequence[Path], patients: Iterable[str] | None = None) -> int:
@@ -83,7 +85,7 @@ def open_inputs(paths: Sequence[Path], on_error: OnError, patients: Iterable[str
 def _open(source: Path | list[Path], on_error: OnError, wanted: set[str] | None) -> Iterator[Study]:
     if isinstance(source, Path):
         return open_studies(source, on_error, wanted)
-    return _wanted(read_files(source, on_error), wanted)
+    return read_files(source, on_error, patients=wanted)
 
 
 def _sources(paths: Sequence[Path]) -> list[Path | list[Path]]:
@@ -108,7 +110,3 @@ def _is_image(path: Path) -> bool:
         return path.is_file() and not is_store(path) and not is_dicomdir(path)
     except OSError:  # such as a name too long; why is said when its turn comes
         return False
-
-
-def _wanted(studies: Iterator[Study], patients: set[str] | None) -> Iterator[Study]:
-    return (study for study in studies if patients is None or study.patient.id in patients)

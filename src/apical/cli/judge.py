@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -125,7 +126,7 @@ def _score(
         say(f"left out: {len(result.left_out)} of {len(wanted or ())} wanted patients: {who} (reasons in summary.json)")
     # Relative to the data: an evaluation goes into model cards, which are of no machine.
     unread = {
-        _relative(item["path"], data): item["reason"].removeprefix(f"{item['path']}: ").replace(f"{data}/", "")
+        _relative(item["path"], data): item["reason"].removeprefix(f"{item['path']}: ").replace(f"{data}{os.sep}", "")
         for item in files.items
     }
     return replace(result, left_out={**result.left_out, **unread})

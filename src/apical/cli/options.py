@@ -51,7 +51,8 @@ def parse_patients(text: str | None) -> set[str] | None:
     if text is None:
         return None
     listed = _text_of(text)
-    ids = {p.strip() for p in text.split(",")} - {""} if listed is None else set(listed.split())
+    named = text.split(",") if listed is None else listed.splitlines()
+    ids = {name.strip() for name in named} - {""}
     if not ids:
         raise InputError(f"--patients '{text}': names nobody")
     return ids

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from apical.cli.console import LeftOut, progress_bar
-from apical.errors import InputError
+from apical.errors import InputError, OutputError
 
 if TYPE_CHECKING:
     from apical.batch import OutputFolder
@@ -46,9 +46,12 @@ def keep_each(
     ------
     InputError
         Nothing could be used; with the reason where there is only one.
+    OutputError
+        A study's images lie where its files would go.
     """
     records = []
     for study in studies:
+        _refuse_own_images(study, folder.folder / study.patient.id)
         try:
             records.append(folder.add(study.patient.id, partial(make, study)))
         except InputError as error:
@@ -79,6 +82,14 @@ def with_known(study: Study, known: dict[str, Any]) -> Study:
         note += f"{_UNITS[name]} by option"
         notes.append(note if told in (None, value) else f"{note}, where the file says {told}")
     return replace(study, patient=replace(study.patient, **known), notes=(*study.notes, *notes))
+
+
+def _refuse_own_images(study: Study, place: Path) -> None:
+    """Raise OutputError when masks, named as the images are, would be written among the images themselves."""
+    real = place.resolve()
+    for item in study.items:
+        if item.source and item.source.resolve().is_relative_to(real):
+            raise OutputError(f"{place}: holds the images of {study.patient.id}; choose another output folder")
 
 
 def _with_spacing(study: Study, spacing_mm: tuple[float, float] | None) -> Study:

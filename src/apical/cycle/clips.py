@@ -175,7 +175,7 @@ def _measured(study: Study, seen: Mapping[View, tuple[ViewClip, Beat]], masks: M
             for phase, index in ((Phase.ED, beat.ed_index), (Phase.ES, beat.es_index))
         }
         for phase, index in taken[view].items():
-            # Counted from 0 and padded, as files of single frames are.
+            # Counted from 0, and padded so that names sort as frames do.
             frame = Frame(f"{clip.name}_{index:04d}", clip.images[index], clip.grid, view, phase, source=clip.source)
             frames.append(frame)
             frame_masks[frame.name] = masks[clip.name][index]

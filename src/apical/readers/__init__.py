@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from apical.errors import InputError
-from apical.readers.assemble import assemble_study, read_mask
+from apical.readers.assemble import assemble_study, patient_of, read_mask
 from apical.readers.stamp import stamp_of
 from apical.readers.tree import OnError, StudyFiles, find_studies, find_studies_of
 from apical.study import Study
@@ -54,7 +54,11 @@ def read_study(path: Path | str) -> Study:
 
 
 def read_studies(
-    path: Path | str, on_error: OnError | None = None, *, finished: Callable[[StudyFiles], str | None] | None = None
+    path: Path | str,
+    on_error: OnError | None = None,
+    *,
+    patients: Container[str] | None = None,
+    finished: Callable[[StudyFiles], str | None] | None = None,
 ) -> Iterator[Study]:
     """Yield the patients at `path` one by one, sorted by folder and name.
 
@@ -63,6 +67,8 @@ def read_studies(
     on_error
         Called with the path and the error of each file that cannot be used, whose patient goes on
         without it. When absent, the first such error is raised.
+    patients
+        Ids of the only patients to read; the files of others are not decoded, and their errors not told.
     finished
         Asked before the files of each patient are decoded; they are passed over where it returns the
         patient's id, as whom an earlier run has read them.
@@ -73,14 +79,16 @@ def read_studies(
         No echocardiogram at `path`; without `on_error`, also any unusable file, and a patient that is
         found twice.
     """
-    yield from _read(find_studies(Path(path)), on_error or _raise, finished)
+    yield from _read(find_studies(Path(path)), on_error or _raise, patients, finished)
 
 
-def read_files(paths: Sequence[Path], on_error: OnError | None = None) -> Iterator[Study]:
-    """Yield the patients that files named one by one make up.
+def read_files(
+    paths: Sequence[Path], on_error: OnError | None = None, *, patients: Container[str] | None = None
+) -> Iterator[Study]:
+    """Yield the patients that files named one by one make up; only those of `patients` where it is given.
 
-    Files of one patient are read together where a folder with only these files would be; a patient of one
-    file is called after it.
+    Files are read together where DICOM, CAMUS's names, or names that are equal but for view and phase say that
+    they are one patient's, and numbered pictures of a clip; a patient of one file is called after it.
 
     Raises
     ------
@@ -88,14 +96,19 @@ def read_files(paths: Sequence[Path], on_error: OnError | None = None) -> Iterat
         Without `on_error`, any unusable file, and a patient that is found twice.
     """
     tell = on_error or _raise
-    yield from _read(find_studies_of(paths, tell), tell)
+    yield from _read(find_studies_of(paths, tell), tell, patients)
 
 
 def _read(
-    found: Iterable[StudyFiles], tell: OnError, finished: Callable[[StudyFiles], str | None] | None = None
+    found: Iterable[StudyFiles],
+    tell: OnError,
+    wanted: Container[str] | None = None,
+    finished: Callable[[StudyFiles], str | None] | None = None,
 ) -> Iterator[Study]:
     folder_of: dict[str, Path] = {}
     for files in found:
+        if wanted is not None and patient_of(files) not in wanted:
+            continue
         patient = finished(files) if finished else None
         study = None if patient else assemble_study(files, tell)
         if study:

@@ -27,8 +27,8 @@ def assemble_study(files: StudyFiles, on_error: OnError) -> Study | None:
         from apical.readers.dicom import read_dicom_study
 
         return read_dicom_study(files, on_error)
-    is_png_edition = _is_png_edition(files)
-    entry, notes = _look_up(files) if is_png_edition else (None, [])
+    of_png_edition = is_png_edition(files)
+    entry, notes = _look_up(files) if of_png_edition else (None, [])
     label = entry.patient_id if entry else files.label
     infos = dict(_infos(files, on_error))
     frames: list[Frame] = []
@@ -52,8 +52,20 @@ def assemble_study(files: StudyFiles, on_error: OnError) -> Study | None:
             frames.append(item)
     if not frames and not clips:
         return None
-    patient = replace(_patient(label, infos, notes), renumbered=is_png_edition and entry is None)
+    patient = replace(_patient(label, infos, notes), renumbered=of_png_edition and entry is None)
     return Study(patient, tuple(frames), tuple(clips), tuple(notes))
+
+
+def patient_of(files: StudyFiles) -> str:
+    """Return the id that `assemble_study` gives the patient, told without decoding a file.
+
+    Raises
+    ------
+    InputError
+        `patients.csv` is damaged.
+    """
+    entry = _look_up(files)[0] if is_png_edition(files) else None
+    return entry.patient_id if entry else files.label
 
 
 def read_mask(path: Path | str) -> tuple[Mask, Grid]:
@@ -69,7 +81,7 @@ def read_mask(path: Path | str) -> tuple[Mask, Grid]:
     return label_mask(path, raster), raster.grid
 
 
-def _is_png_edition(files: StudyFiles) -> bool:
+def is_png_edition(files: StudyFiles) -> bool:
     """Whether it is a folder of CAMUS's PNG edition, which numbers its patients in its own way."""
     return is_patient_folder(files.folder.resolve()) and any(
         i.name.camus and i.name.patient is None and image_suffix(i.path) == ".png" for i in files.images

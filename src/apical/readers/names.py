@@ -83,6 +83,17 @@ def parse_name(path: Path) -> FileName:
     )
 
 
+def subject_of(stem: str) -> str:
+    """Return what is left of a name without its words of view and phase: whom or what it shows.
+
+    >>> subject_of("anna_4CH_ED"), subject_of("2CH")
+    ('anna', '')
+    """
+    for pattern in (*_VIEWS.values(), *_PHASES.values()):
+        stem = pattern.sub("", stem)
+    return re.sub(r"[-_. ]{2,}", "_", stem).strip("-_. ")
+
+
 def is_patient_folder(folder: Path) -> bool:
     """Tell whether a folder is named as one CAMUS patient (`patient0001`)."""
     return _FOLDER.match(folder.name) is not None

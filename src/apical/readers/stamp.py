@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from apical.readers.assemble import is_png_edition
 from apical.readers.camus import find_table, table_key
 from apical.readers.tree import StudyFiles
 
@@ -20,7 +21,8 @@ def stamp_of(files: StudyFiles) -> str:
     InputError
         `patients.csv` is damaged.
     """
-    table = None if files.dicoms else find_table(files.folder)
+    # Only the PNG edition needs the table: a damaged one beside other data is no matter.
+    table = find_table(files.folder) if is_png_edition(files) else None
     entry = table.get(table_key(files.folder)) if table else None
     parts = [files.label, repr(entry), *map(_state, _paths(files))]
     return hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from apical.errors import InputError
 from apical.readers.dicomdir import files_in_dicomdir, is_dicomdir
-from apical.readers.names import FileName, is_patient_folder, parse_name
+from apical.readers.names import FileName, is_patient_folder, parse_name, subject_of
 from apical.readers.raster import image_suffix
 from apical.readers.sequence import find_sequences
 
@@ -82,10 +82,12 @@ def find_studies(path: Path) -> list[StudyFiles]:
 
 
 def find_studies_of(paths: Sequence[Path], on_error: OnError) -> list[StudyFiles]:
-    """List the patients that files named one by one make up: as in a folder that holds nothing else.
+    """List the patients that files named one by one make up.
 
-    A patient of one file is called after it. Expert masks and Info files beside the images are found. A file
-    that cannot be used is told of, with its error.
+    Pictures and films are one patient's where a CAMUS name or folder says so, where their names are equal but
+    for words of view and phase (`x_2CH.avi`, `x_4CH_ED.png`), or where they are the numbered pictures of a
+    clip; that they lie in one folder says nothing. A patient of one file is called after it. Expert masks and
+    Info files beside the images are found. A file that cannot be used is told of, with its error.
     """
     in_folder: dict[Path, list[Path]] = {}
     found: list[StudyFiles] = []
@@ -146,11 +148,21 @@ def _studies_of(folder: Path, given: list[Path], on_error: OnError) -> Iterator[
             on_error(path, _only_a_mask(path))
     beside = [p for p in _files(folder, folder) if _INFO.match(p.name) or _is_mask_of(p, stems)]
     for files in _studies_in(folder, sorted({p for p, name in names.items() if not name.is_mask} | set(beside))):
-        if len(files.images) > 1 or files.images[0].pictures:
-            yield files
-            continue
-        name = files.images[0].name
-        yield replace(files, label=_label(folder, name) or name.stem, infos=files.infos if name.camus else ())
+        by_subject: dict[str, list[ImageFile]] = {}
+        for image in files.images:
+            subject = _label(folder, image.name) or subject_of(image.name.stem)
+            by_subject.setdefault(subject, []).append(image)
+        for subject, images in by_subject.items():
+            yield _named_singly(files, subject, tuple(images), alone=len(by_subject) == 1)
+
+
+def _named_singly(files: StudyFiles, subject: str, images: tuple[ImageFile, ...], *, alone: bool) -> StudyFiles:
+    """Make one study of images named one by one; `alone` where they are all that was named of their folder."""
+    name = images[0].name
+    label = files.label if alone else subject or files.label
+    if len(images) == 1 and not (alone and images[0].pictures):
+        label = _label(files.folder, name) or name.stem
+    return replace(files, label=label, images=images, infos=files.infos if name.camus else ())
 
 
 def _is_mask_of(path: Path, stems: Container[str]) -> bool:

@@ -58,7 +58,8 @@ def write_clip_report(
         clip = seen.clip
         if beat is not None and view in beat.beats:
             instants[clip.name] = beat.frames[view]
-        volumes_ml = frame_volumes_ml(clip, masks[clip.name], view) if clip.grid.spacing_mm else None
+        drawn = (report or film) and clip.grid.spacing_mm
+        volumes_ml = frame_volumes_ml(clip, masks[clip.name], view) if drawn else None
         if report:
             paths.append(folder / f"{clip.name}_curve.png")
             draw_clip(seen, masks[clip.name], paths[-1], volumes_ml=volumes_ml, overwrite=overwrite)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 import apical
 from apical.anatomy import Phase, View
-from apical.calibration import PredictionInterval
+from apical.calibration import Calibration, PredictionInterval
+from apical.measure.interval import with_intervals
 from apical.measure.results import Measurements, Quantity, Reason, Severity, Status, VolumeDefinition, Volumes
 from apical.report.beat_table import BeatTable
 from apical.report.numbers import ABSENT, number
@@ -112,7 +113,7 @@ def report_content(
     return Content(
         patient=study.patient.id,
         facts=_facts(study, masks, date),
-        headline=_headline(measurements, beats),
+        headline=_headline(measurements, beats, getattr(masks, "calibration", None)),
         status=measurements.status,
         volumes=tuple(_summary(v) for v in measurements.volumes.values()),
         pictures=_pictures(study, masks, measurements),
@@ -152,16 +153,18 @@ def _in_font(character: str) -> bool:
     return character.isprintable() and (code < 0x530 or 0x2010 <= code < 0x2060 or character in "≈≤≥−")
 
 
-def _headline(measurements: Measurements, beats: BeatTable | None) -> str:
+def _headline(measurements: Measurements, beats: BeatTable | None, calibration: Calibration | None) -> str:
     ase = measurements.default
     words = STATUS_WORDS[ase.status]
     if ase.ef_percent is None:
         return f"{words}: no ejection fraction (definition ase)"
+    summary = ""
+    if beats is not None and beats.summary and beats.ef_percent is not None:
+        summary = f", {beats.summary}"
+        # The median of an even number of beats is the EF of none of them: it has an interval of its own.
+        ase = with_intervals(replace(ase, ef_percent=beats.ef_percent), calibration)
     interval = f" ({ends})" if (ends := _ends(ase.ef_interval, "%")) else ""
-    if beats is None or not beats.summary or beats.ef_percent is None:
-        return f"{words}: EF {_ef(ase)}{interval} by {ase.method} (definition ase)"
-    median = _ef(replace(ase, ef_percent=beats.ef_percent))
-    return f"{words}: EF {median}{interval} by {ase.method} (definition ase), {beats.summary}"
+    return f"{words}: EF {_ef(ase)}{interval} by {ase.method} (definition ase){summary}"
 
 
 def _summary(volumes: Volumes) -> VolumeSummary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import wrap
@@ -231,7 +232,17 @@ def _findings(page: _Page, content: Content) -> None:
 def _second_page(content: Content) -> _Page:
     page = _Page(content.footer)
     page.y -= 3
-    _beats(page, content.beats)
+    if content.beats is not None and content.beats.rows:
+        # Set once beside the page: only then is it known how much room the beats of a long clip may take.
+        below = _Page("")
+        top = below.y
+        _measurements(below, content)
+        _beats(page, content.beats, page.bottom - (below.y - top))
+    _measurements(page, content)
+    return page
+
+
+def _measurements(page: _Page, content: Content) -> None:
     page.heading(f"{printable(content.patient, 50)}: measurements")
     rows = [
         (row.label, row.value, row.unit, row.method, ", ".join(filter(None, [row.reference, row.grade])), row.remark)
@@ -244,29 +255,31 @@ def _second_page(content: Content) -> _Page:
     for name, text in content.glossary:
         page.paragraph(f"{name}: {text}", 7.5)
         page.y += 1
-    return page
 
 
-def _beats(page: _Page, beats: BeatTable | None) -> None:
-    if beats is None or not beats.rows:
-        return
+def _beats(page: _Page, beats: BeatTable, bottom: float) -> None:
+    """Write as many beats as there is room for above `bottom`, how many more there are, and the medians."""
     page.heading("Beats")
-    # A long clip's beats must leave room for the measurements below.
-    most = 12
     rows = [
         (r.beat, r.ed, r.es, r.length, r.edv, r.esv, r.ef, r.remark or ("shown on page 1" if r.shown else ""))
-        for r in beats.rows[:most]
+        for r in beats.rows
     ]
-    _table(page, _BEAT_COLUMNS, rows)
-    if len(beats.rows) > most:
-        page.paragraph(f"{len(beats.rows) - most} more: see report.html or beats.csv.", 7.5, color=_SOFT)
+    lines_below = 1 + len(_wrapped(beats.medians, 7.5, _INNER_MM))
+    written = _table(page, _BEAT_COLUMNS, rows, bottom - lines_below * _LEADING_MM * 7.5)
+    if written < len(rows):
+        page.paragraph(f"{len(rows) - written} more: see report.html.", 7.5, color=_SOFT)
     page.paragraph(beats.medians, 7.5, color=_SOFT)
 
 
-def _table(page: _Page, columns: Sequence[tuple[str, float]], rows: Sequence[Sequence[str]]) -> None:
-    """Write a table whose columns are given by name and width; 'Value' is set bold, flush right."""
+def _table(
+    page: _Page, columns: Sequence[tuple[str, float]], rows: Sequence[Sequence[str]], bottom: float = math.inf
+) -> int:
+    """Write a table whose columns are given by name and width; 'Value' is set bold, flush right.
+
+    Returns the number of rows written: it ends before the first that would reach below `bottom`.
+    """
     if not rows:
-        return
+        return 0
     size, leading = 7.0, _LEADING_MM * 7.0
     lefts = np.cumsum([_MARGIN_MM] + [width for _, width in columns])
     for left, (name, width) in zip(lefts, columns, strict=False):
@@ -274,13 +287,17 @@ def _table(page: _Page, columns: Sequence[tuple[str, float]], rows: Sequence[Seq
         page.text(y=page.y, text=name, size=7.5, weight="bold", color=_SOFT, **place)
     page.y += 5
     page.line(page.y - 0.7, _INK)
-    for cells in rows:
+    for written, cells in enumerate(rows):
         wrapped = [_wrapped(cell, size, width - 2) for cell, (_, width) in zip(cells, columns, strict=True)]
+        height = max(map(len, wrapped)) * leading + 1.2
+        if page.y + height > bottom:
+            return written
         for left, (name, width), lines in zip(lefts, columns, wrapped, strict=False):
             for k, line in enumerate(lines):
                 if name == "Value":
                     page.text(left + width - 3, page.y + k * leading, line, size, ha="right", weight="bold")
                 else:
                     page.text(left, page.y + k * leading, line, size, color=_SOFT if name == "Method" else _INK)
-        page.y += max(map(len, wrapped)) * leading + 1.2
+        page.y += height
         page.line(page.y - 0.7, _LINE)
+    return len(rows)
