@@ -15,7 +15,6 @@ import pytest
 
 from apical.errors import ExitCode
 from apical.measure.quality import LIMITS
-from apical.phantom import as_study, make_patient
 from apical.readers import read_study
 from apical.segment import Segmenter
 from apical.study import Frame, Grid, Patient, Study
@@ -48,8 +47,9 @@ def test_every_file_gives_a_result_or_a_reason(folders: list[Path], tmp_path: Pa
             result = apical(*command)
             assert result.code in EXPECTED, (command, result)
             assert "Traceback" not in result.out + result.err, command
-            # Whatever could not be done is told, by the file's name.
-            assert result.code == ExitCode.OK or path.name in result.err.replace("\n", ""), (command, result)
+            # Whatever could not be done is told, by the file's name; a DICOMDIR's files are beside or below it.
+            named = path.parent.name if path.name == "DICOMDIR" else path.name
+            assert result.code == ExitCode.OK or named in result.err.replace("\n", ""), (command, result)
         segmented += result.code == ExitCode.OK
     assert segmented >= 8
 
@@ -92,8 +92,6 @@ def test_photographs_and_noise_are_unlike_what_was_learned(segmenter: Segmenter)
 @pytest.mark.slow
 def test_apical_views_of_another_scanner_are_not_refused(shared: Path, segmenter: Segmenter) -> None:
     assert max(doubted(segmenter, read_study(shared / "dicom" / "a4c_cine.dcm"))) < LIMITS.unlike_refusal
-    # Drawn hearts are unlike real ones.
-    assert min(doubted(segmenter, as_study(make_patient(1)))) > 0.8
 
 
 @pytest.mark.slow
