@@ -62,5 +62,5 @@ def mask_source(masks: str | None, model: str, runtime: str) -> MaskSource:
         return MaskSource(lambda study: Segmentation(study.references, "expert masks"), "expert masks")
     from apical.evaluate import masks_from_folder
 
-    found, name = masks_from_folder(Path(masks)), f"masks in {Path(masks).name}"
+    found, name = masks_from_folder(Path(masks)), f"an unnamed tool (folder {Path(masks).name})"
     return MaskSource(lambda study: Segmentation(found(study), name), name)
