@@ -41,7 +41,7 @@ SPLIT = Split(("patient0001",), ("patient0002",), (), "by hand")
 def store_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("store") / "phantoms.h5"
     writer = StoreWriter(path)
-    for seed in (1, 2):
+    for seed in (1, 2, 3):
         study = as_study(make_patient(seed))
         writer.add(replace(study, patient=replace(study.patient, id=f"patient{seed:04d}")))
     writer.close()
@@ -307,6 +307,38 @@ def test_a_card_takes_figures_of_its_own_network_on_unseen_patients_only(
     with pytest.raises(InputError, match=why):
         export(run, tmp_path / "wrong", evaluation=evaluation)
     assert not (tmp_path / "wrong" / "config.json").exists()
+
+
+def test_a_run_on_all_patients_takes_the_figures_of_the_one_before(run: Path, store_path: Path, tmp_path: Path):
+    everybody = Split(("patient0001", "patient0002", "patient0003"), (), (), "by hand")
+    with Store(store_path) as store:
+        train(store, everybody, tmp_path / "all", replace(SMALL, epochs=1), start=run, device="cpu")
+        train(store, everybody, tmp_path / "other", replace(SMALL, batch=2), start=run, device="cpu")
+        train(store, everybody, tmp_path / "alone", SMALL, device="cpu")
+    export(run, tmp_path / "split")
+    split = find_model(tmp_path / "split")
+    found = Calibration(0.9, "hearts", ("patient0003",), (ErrorBound("biplane", "ef_percent", 50, 8.0),))
+    summary = {"model_sha256": split.sha256, "patients": ["patient0003"], "seen_in_training": False}
+    evaluation = tmp_path / "evaluation"
+    evaluation.mkdir()
+    (evaluation / "report.md").write_text("# Evaluation\n")
+    (evaluation / "summary.json").write_text(json.dumps(summary | {"ef_interval": {"calibration": found.as_dict()}}))
+    export(tmp_path / "all", tmp_path / "model", evaluation=evaluation, before=run)
+    model = find_model(tmp_path / "model")
+    assert model.sha256 != split.sha256 == model.config["judged"]["sha256"]
+    assert model.config["figures"]["patients"] == ["patient0003"]
+    assert "before it went on with these patients" in model.calibration.note
+    assert model.seen_patients == set(everybody.train)
+    card = (model.folder / "MODEL_CARD.md").read_text()
+    assert "These are the figures of the network before" in card
+    assert split.sha256[:16] in card
+    for name, before, why in (
+        ("all", None, "not of this run's network"),
+        ("alone", run, "not the run that this one went on from"),
+        ("other", run, "its recipe had another batch"),
+    ):
+        with pytest.raises(InputError, match=why):
+            export(tmp_path / name, tmp_path / "refused", evaluation=evaluation, before=before)
 
 
 def test_a_model_carries_the_errors_of_unseen_patients(run: Path, tmp_path: Path):

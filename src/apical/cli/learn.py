@@ -23,6 +23,7 @@ from apical.cli.recipe import (
     make_recipe,
     train_shown,
 )
+from apical.errors import InputError
 from apical.split import DEFAULT_SEED
 
 
@@ -91,6 +92,10 @@ def export(
     evaluation: Annotated[
         Path | None, typer.Option(help="Folder that `apical evaluate` wrote for this run's model; goes into the card.")
     ] = None,
+    before: Annotated[
+        Path | None,
+        typer.Option(help="Run that this one went on from with all patients, where --evaluation is of its network."),
+    ] = None,
     calibration: Annotated[
         Path | None,
         typer.Option(help="Other evaluation, or cross-validation, that gives the EF interval [default: --evaluation]."),
@@ -102,7 +107,11 @@ def export(
     from apical.models import find_model
     from apical.network.export import export as write_model
 
-    write_model(run, output, name=name, evaluation=evaluation, calibration=calibration, overwrite=overwrite)
+    if before is not None and evaluation is None:
+        raise InputError("--before says whose figures --evaluation holds: give both")
+    write_model(
+        run, output, name=name, evaluation=evaluation, before=before, calibration=calibration, overwrite=overwrite
+    )
     say(f"{output}: model.onnx, config.json, MODEL_CARD.md")
     if as_json:
         written = find_model(output)

@@ -47,7 +47,7 @@ Batch {recipe["batch"]}, AdamW, peak learning rate {recipe["learning_rate"]:g}, 
 
 ## Figures on unseen patients
 
-{measured}
+{_judged(config)}{measured}
 
 ## Limits
 
@@ -76,6 +76,17 @@ def _started_from(start: Mapping[str, Any] | None) -> str:
         f"Started from the best weights of the run '{start['run']}' (SHA-256 `{start['weights_sha256'][:16]}`), which, "
         f"with what it started from itself, had learned from {len(start['learned'])} patients and watched "
         f"{len(start['watched'])}, none of them unseen here.\n"
+    )
+
+
+def _judged(config: Mapping[str, Any]) -> str:
+    if "judged" not in config:
+        return ""
+    return (
+        f"**These are the figures of the network before** (run '{config['judged']['run']}', SHA-256 of its model.onnx "
+        f"`{config['judged']['sha256'][:16]}`), trained on {config['judged']['trained']} patients. The released one went "
+        f"on from it, by the same recipe, with {len(config['training']['split']['train'])}; no patient of this data "
+        "is left to judge it.\n\n"
     )
 
 

@@ -8,6 +8,8 @@ features are not alike.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -85,14 +87,16 @@ def described(skips: list[Tensor]) -> Tensor:
 def fit_familiarity(
     network: UNet, learned: Frames, watched: Frames | None, config: AugmentConfig, seed: int
 ) -> Familiarity:
-    """Describe the pictures that were learned from, and set the limit on those watched (learned ones if none were).
+    """Describe the pictures that were learned from, and set the limit on others: those watched, or the other learned.
 
     The frame alone is looked at, without the other phase: so are single pictures and clips.
     """
     network = network.eval()
     generator = torch.Generator().manual_seed(seed)
-    augment = Augment(config, generator)
-    plain, augmented = _features(network, learned, augment, generator)
+    # In their whole ranges: another scanner's picture of a heart is not to count as unlike.
+    augment = Augment(replace(config, strength_exponent=0.0), generator)
+    order = torch.randperm(len(learned), generator=generator)
+    plain, augmented = _features(network, learned, order[:_ENOUGH], augment)
     known = torch.cat([plain, augmented]).double()
     covariance = torch.cov(known.T)
     covariance += _SHRINKAGE * covariance.diagonal().mean() * torch.eye(len(covariance))
@@ -100,16 +104,21 @@ def fit_familiarity(
     familiarity.mean.copy_(known.mean(dim=0))
     # cholesky(inverse): the squared length of x @ whitening is x' inverse(covariance) x.
     familiarity.whitening.copy_(torch.linalg.cholesky(torch.linalg.inv(covariance)))
-    aside = augmented if watched is None else _features(network, watched, augment, generator)[1]
+    if watched is not None:
+        aside = _features(network, watched, torch.arange(len(watched)), augment)[1]
+    elif len(rest := order[_ENOUGH : 2 * _ENOUGH]):
+        aside = _features(network, learned, rest, augment)[1]
+    else:
+        aside = augmented
     familiarity.limit.copy_(familiarity.distance(aside).quantile(_INSIDE))
     return familiarity
 
 
-def _features(network: UNet, frames: Frames, augment: Augment, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Features of frames as they are and augmented."""
+def _features(network: UNet, frames: Frames, chosen: Tensor, augment: Augment) -> tuple[Tensor, Tensor]:
+    """Features of the frames of these indices, as they are and augmented."""
     place = next(network.parameters()).device
     plain, augmented = [], []
-    for picked in torch.split(torch.randperm(len(frames), generator=generator)[:_ENOUGH], 16):
+    for picked in torch.split(chosen, 16):
         images = frames.images[picked, : network.config.frames].clone()
         images[:, 1:] = 0
         moved, _ = augment(images, frames.masks[picked])

@@ -26,6 +26,10 @@ from apical.network.unet import UNet, UNetConfig
 OPSET = 17
 """ONNX operator set: the oldest that holds all the network needs, for the oldest runtimes."""
 
+_SCHEDULE = ("epochs", "max_minutes", "patience", "learning_rate", "warmup_steps")
+"""What of a recipe a run may have of its own when it goes on from another with more patients."""
+_BEFORE_NOTE = "errors of the network before it went on with these patients too"
+
 
 def load_run(run: Path) -> tuple[Released, dict[str, Any]]:
     """Return a run's best network with its doubt, ready for inference, and its manifest.
@@ -57,6 +61,7 @@ def export(
     *,
     name: str | None = None,
     evaluation: Path | None = None,
+    before: Path | None = None,
     calibration: Path | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -72,6 +77,9 @@ def export(
         Folder that `apical evaluate` wrote for this run's model, on patients that it never saw: its figures
         go into config.json, its report into the card, and what it found of the errors of EF, EDV and ESV gives the
         intervals of `apical measure`.
+    before
+        Run that this one went on from with more patients, none being left to judge it: `evaluation` is then of
+        that run's network, on the patients that it never saw, and the card says so.
     calibration
         Folder of another evaluation of this network, or of a cross-validation by its recipe, to give the intervals
         instead: so that the patients of `evaluation` can judge them.
@@ -81,7 +89,8 @@ def export(
     OutputError
         When the folder holds a model already and `overwrite` is not set.
     InputError
-        When the run has not ended, or `evaluation` is none, of another network, or not of unseen patients alone.
+        When the run has not ended, or `evaluation` is none, of another network, or not of unseen patients alone;
+        when this run did not go on from `before` by the same recipe.
     """
     network, manifest = load_run(run)
     refuse_existing(output / "config.json", overwrite=overwrite)
@@ -115,15 +124,23 @@ def export(
         "figures": {},
     }
     report = ""
+    judged = config["sha256"]
     if evaluation is not None:
+        known = seen_patients(manifest)
+        if before is not None:
+            config["judged"] = _network_before(before, manifest)
+            judged, known = config["judged"]["sha256"], set(config["judged"]["seen"])
         config["figures"], report = _measured(evaluation)
-        _refuse_other(config["figures"], evaluation, config["sha256"], seen_patients(manifest))
+        _refuse_other(config["figures"], evaluation, judged, known)
     # The errors stand in one place of the description, their coverage with the other figures.
     found = config["figures"].get("ef_interval", {}).pop("calibration", None)
     if calibration is not None:
-        config["ef_interval"] = calibration_of(calibration, config["sha256"]).as_dict()
+        config["ef_interval"] = calibration_of(calibration, judged).as_dict()
     elif found is not None:
         config["ef_interval"] = Calibration.from_dict(found).as_dict()
+    if "judged" in config and "ef_interval" in config:
+        note = config["ef_interval"]["note"]
+        config["ef_interval"]["note"] = "; ".join(filter(None, [note, _BEFORE_NOTE]))
     with atomic_write(output / "model.onnx", overwrite=True) as target:
         target.write_bytes(data)
     write_text(output / "MODEL_CARD.md", model_card(config, report), overwrite=True)
@@ -194,6 +211,22 @@ def _refuse_other(figures: dict[str, Any], evaluation: Path, sha256: str, seen: 
     if known or figures.get("seen_in_training", True):
         whom = f"{len(known)} patients" if known else "patients who may be among those"
         raise InputError(f"{evaluation}: scored {whom} that the run learned from or watched; evaluate on unseen ones")
+
+
+def _network_before(run: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Describe the network that a run went on from, whose figures are to stand for its own."""
+    network, earlier = load_run(run)
+    start = manifest.get("start") or {}
+    if start.get("weights_sha256") != hashlib.sha256((run / BEST).read_bytes()).hexdigest():
+        raise InputError(f"{run}: not the run that this one went on from (`apical train --start`)")
+    if other := [k for k, v in manifest["recipe"].items() if k not in _SCHEDULE and earlier["recipe"].get(k) != v]:
+        raise InputError(f"{run}: its recipe had another {', '.join(other)}; its figures cannot stand for this run's")
+    return {
+        "run": run.resolve().name,
+        "sha256": hashlib.sha256(to_onnx(network, int(earlier["recipe"]["size"]))).hexdigest(),
+        "trained": len(earlier["split"]["train"]),
+        "seen": sorted(seen_patients(earlier)),
+    }
 
 
 def _duration(run: Path) -> dict[str, Any]:
