@@ -19,9 +19,6 @@ from torch.nn import functional as F
 class AugmentConfig:
     """Ranges; each value is drawn uniformly (scales and gamma on a logarithmic axis)."""
 
-    strength_exponent: float = 2.0
-    """Each sample draws its strength u**exponent, u uniform in 0-1, and its ranges and chances shrink by it; 0: all
-    are drawn from the whole ranges. Most samples then look like a patient of the study, some like none."""
     rotation_degrees: float = 20.0
     scale: float = 1.3
     """Zoom between 1/scale and scale."""
@@ -70,45 +67,42 @@ class Augment:
         The C pictures of a sample move together and share the scanner's settings, not the speckle; black stays black.
         """
         n, _, height, width = images.shape
-        strength = self._unit(n) ** self.config.strength_exponent
-        grid = F.affine_grid(self._affine(strength), [n, 1, height, width], align_corners=False)
-        grid = grid + self._elastic(strength, height, width)
+        grid = F.affine_grid(self._affine(n), [n, 1, height, width], align_corners=False)
+        grid = grid + self._elastic(n, height, width)
         moved = F.grid_sample(images.float() / 255, grid, mode="bilinear", align_corners=False)
         labels = F.grid_sample(masks[:, None].float(), grid, mode="nearest", align_corners=False)
-        return self._intensity(moved, strength), labels[:, 0].long()
+        return self._intensity(moved), labels[:, 0].long()
 
-    def _affine(self, strength: Tensor) -> Tensor:
-        c, n = self.config, len(strength)
-        angle = math.radians(c.rotation_degrees) * strength * self._uniform(n)
-        scale = torch.exp(math.log(c.scale) * strength * self._uniform(n))
-        scale = scale * torch.exp(math.log(c.shrink) * self._unit(n) * self._happens(c.shrink_probability, strength))
-        aspect = torch.exp(math.log(c.aspect) * strength * self._uniform(n))
-        shear = c.shear * strength * self._uniform(n)
+    def _affine(self, n: int) -> Tensor:
+        c = self.config
+        angle = math.radians(c.rotation_degrees) * self._uniform(n)
+        scale = torch.exp(math.log(c.scale) * self._uniform(n))
+        scale = scale * torch.exp(math.log(c.shrink) * self._unit(n) * self.chance(c.shrink_probability, n))
+        aspect = torch.exp(math.log(c.aspect) * self._uniform(n))
+        shear = c.shear * self._uniform(n)
         cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-        top = torch.stack([cos * aspect, -sin + shear, c.shift * strength * self._uniform(n)], dim=1)
-        bottom = torch.stack([sin, cos / aspect, c.shift * strength * self._uniform(n)], dim=1)
+        top = torch.stack([cos * aspect, -sin + shear, c.shift * self._uniform(n)], dim=1)
+        bottom = torch.stack([sin, cos / aspect, c.shift * self._uniform(n)], dim=1)
         return torch.stack([top, bottom], dim=1)  # (N, 2, 3)
 
-    def _elastic(self, strength: Tensor, height: int, width: int) -> Tensor:
-        c, n = self.config, len(strength)
-        knots = torch.randn(n, 2, 6, 6, generator=self.generator, device=self.generator.device) * c.elastic
-        knots = knots * (strength * self.chance(c.elastic_probability, n))[:, None, None, None]
+    def _elastic(self, n: int, height: int, width: int) -> Tensor:
+        knots = torch.randn(n, 2, 6, 6, generator=self.generator, device=self.generator.device) * self.config.elastic
+        knots = knots * self.chance(self.config.elastic_probability, n, 1, 1, 1)
         field = F.interpolate(knots, size=(height, width), mode="bicubic", align_corners=False)
         return field.permute(0, 2, 3, 1)  # (N, H, W, 2)
 
-    def _intensity(self, x: Tensor, strength: Tensor) -> Tensor:
+    def _intensity(self, x: Tensor) -> Tensor:
         c = self.config
         n, channels, size = *x.shape[:2], x.shape[-2:]
-        each = strength[:, None, None, None]
-        x = x ** torch.exp(math.log(c.gamma) * each * self._uniform(n, 1, 1, 1))
+        x = x ** torch.exp(math.log(c.gamma) * self._uniform(n, 1, 1, 1))
         knots = 1 + c.field * torch.randn(n, 1, 3, 3, generator=self.generator, device=self.generator.device)
         gain = F.interpolate(knots, size=size, mode="bicubic", align_corners=False).clamp(0.2, 2)
-        x = torch.where(self._happens(c.field_probability, each), x * gain, x)
+        x = torch.where(self.chance(c.field_probability, n, 1, 1, 1), x * gain, x)
         shape = (n, channels, size[0] // 2, size[1] // 2)
         grain = torch.randn(*shape, generator=self.generator, device=self.generator.device)
         grain = F.interpolate(grain, size=size, mode="bilinear", align_corners=False)
-        x = torch.where(self._happens(c.speckle_probability, each), x * (1 + c.speckle * grain), x)
-        coarse = self._happens(c.coarse_probability, strength)
+        x = torch.where(self.chance(c.speckle_probability, n, 1, 1, 1), x * (1 + c.speckle * grain), x)
+        coarse = self.chance(c.coarse_probability, n)
         if coarse.any():
             low, high = c.coarse
             share = low + (high - low) * float(self._unit(1))
@@ -116,11 +110,11 @@ class Augment:
             x[coarse] = F.interpolate(small, size=size, mode="bilinear", align_corners=False)
         low, high = c.dark
         dark = low + (high - low) * self._unit(n, 1, 1, 1)
-        x = torch.where(self._happens(c.dark_probability, each), x * dark, x)
-        shaded = self._happens(c.shadow_probability, strength)
+        x = torch.where(self.chance(c.dark_probability, n, 1, 1, 1), x * dark, x)
+        shaded = self.chance(c.shadow_probability, n)
         if shaded.any():
             x[shaded] *= self._shadows(int(shaded.sum()), size)
-        reject = c.reject * self._unit(n, 1, 1, 1) * self._happens(c.reject_probability, each)
+        reject = c.reject * self._unit(n, 1, 1, 1) * self.chance(c.reject_probability, n, 1, 1, 1)
         x = (x - reject).clamp(min=0) / (1 - reject)
         return (x * 255).round().clamp(0, 255)
 
@@ -143,10 +137,6 @@ class Augment:
 
     def _uniform(self, *shape: int) -> Tensor:
         return self._unit(*shape) * 2 - 1
-
-    def _happens(self, probability: float, strength: Tensor) -> Tensor:
-        """Draw booleans in the shape of the samples' strengths."""
-        return self._unit(*strength.shape) < probability * strength
 
     def chance(self, probability: float, *shape: int) -> Tensor:
         """Draw booleans that are true with this probability."""

@@ -8,8 +8,6 @@ features are not alike.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor, nn
 
@@ -93,8 +91,7 @@ def fit_familiarity(
     """
     network = network.eval()
     generator = torch.Generator().manual_seed(seed)
-    # In their whole ranges: another scanner's picture of a heart is not to count as unlike.
-    augment = Augment(replace(config, strength_exponent=0.0), generator)
+    augment = Augment(config, generator)
     order = torch.randperm(len(learned), generator=generator)
     plain, augmented = _features(network, learned, order[:_ENOUGH], augment)
     known = torch.cat([plain, augmented]).double()

@@ -53,8 +53,8 @@ class TrainConfig:
     """Wall-clock budget; the learning rate then reaches its end with the clock instead of the epochs."""
     patience: int = 20
     """Epochs without a better validation Dice after which training stops."""
-    batch: int = 8
-    learning_rate: float = 1e-3
+    batch: int = 16
+    learning_rate: float = 2e-3
     warmup_steps: int = 200
     weight_decay: float = 0.02
     average_decay: float = 0.995
