@@ -1,13 +1,14 @@
 """Where the time of a clip goes: start-up, decoding, network, geometry, writing.
 
-    python benchmarks/clip_speed.py CLIP.dcm [--repeats 3] [--runtimes openvino onnxruntime] [--json FILE]
+    python benchmarks/clip_speed.py CLIP.dcm [--repeats 3] [--runs openvino openvino:bfloat16 ...] [--json FILE]
 
 Each run is a process of its own, `apical measure CLIP.dcm --dicom`, from its start to its exit: everything but
 the film is written. Its functions are timed from within, each second counted once, in the innermost of them;
-what belongs to none of them is start-up (interpreter, imports, loading the model). Beside the seconds on the
-clock stand those of the processor, all threads added up, which other work on the machine stretches less.
-With several runtimes their runs alternate, and the ratio of each pair of runs is given. Prints the medians
-as a Markdown table; `--json` keeps every run.
+what belongs to none of them is start-up (interpreter, imports, loading the model). What runs beside the network
+counts as network: frames on their way to its grid, masks on theirs back and their repair, imports for the writing.
+Beside the seconds on the clock stand those of the processor, all threads added up, which other work on the
+machine stretches less. A run is RUNTIME or RUNTIME:PRECISION; several alternate, and the ratio of each to the
+first is given. Prints the medians as a Markdown table; `--json` keeps every run.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class Clock:
         return call
 
 
-def run_timed(clip: str, output: str, runtime: str) -> None:
+def run_timed(clip: str, output: str, how: str) -> None:
     """Run the command in this process and print its stages as JSON."""
     clock = Clock()
     from apical.cli import app
@@ -85,28 +86,17 @@ def run_timed(clip: str, output: str, runtime: str) -> None:
         place = importlib.import_module(module)
         setattr(place, name, clock.timed(getattr(place, name), stage))
     Segmenter.segment = clock.timed(Segmenter.segment, "geometry")  # type: ignore[method-assign]
-    load = Segmenter.load
-
-    def load_timed(*arguments: Any, **options: Any) -> Segmenter:
-        segmenter = load(*arguments, **options)
-        inner = segmenter._runtime
-
-        class Timed:
-            name = inner.name
-            __call__ = staticmethod(clock.timed(inner, "network"))
-
-        segmenter._runtime = Timed()
-        return segmenter
-
-    Segmenter.load = load_timed  # type: ignore[method-assign, assignment]
-    app(["measure", clip, "--dicom", "-o", output, "--runtime", runtime], standalone_mode=False)
+    Segmenter._run = clock.timed(Segmenter._run, "network")  # type: ignore[method-assign]
+    runtime, _, precision = how.partition(":")
+    asked = ["--runtime", runtime, *(["--precision", precision] if precision else [])]
+    app(["measure", clip, "--dicom", "-o", output, *asked], standalone_mode=False)
     print(json.dumps({"seconds": clock.seconds, "cpu_seconds": clock.cpu_seconds}))
 
 
-def run_once(clip: Path, runtime: str) -> dict[str, Any]:
+def run_once(clip: Path, how: str) -> dict[str, Any]:
     """Run the command in a process of its own; return seconds by stage and in all, and its peak memory in MB."""
     with tempfile.TemporaryDirectory() as folder, open(Path(folder) / "stages.json", "w+") as answer:
-        command = [sys.executable, __file__, str(clip), "--inside", f"{folder}/out", "--runtimes", runtime]
+        command = [sys.executable, __file__, str(clip), "--inside", f"{folder}/out", "--runs", how]
         begin = time.perf_counter()
         process = subprocess.Popen(command, stdout=answer, stderr=subprocess.PIPE, text=True)
         _, status, usage = os.wait4(process.pid, 0)
@@ -122,7 +112,7 @@ def run_once(clip: Path, runtime: str) -> dict[str, Any]:
     for times, whole in ((stages["seconds"], total), (stages["cpu_seconds"], cpu)):
         times["start-up"] = whole - sum(times.values())
         times["in all"] = whole
-    return {"runtime": runtime, **stages, "peak_memory_mb": usage.ru_maxrss / 1024}
+    return {"run": how, **stages, "peak_memory_mb": usage.ru_maxrss / 1024}
 
 
 def main() -> None:
@@ -130,28 +120,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clip", type=Path, help="DICOM clip; 120 frames of 480x640 for the limit to mean something")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--runtimes", nargs="+", default=["openvino"], help="openvino, onnxruntime")
+    parser.add_argument("--runs", nargs="+", default=["openvino"], help="openvino, openvino:bfloat16, onnxruntime")
     parser.add_argument("--json", type=Path, help="file for every run's figures")
     parser.add_argument("--inside", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside:
-        run_timed(str(options.clip), options.inside, options.runtimes[0])
+        run_timed(str(options.clip), options.inside, options.runs[0])
         return
-    run_once(options.clip, options.runtimes[0])  # disk caches are warm from here on
-    runs = [run_once(options.clip, runtime) for _ in range(options.repeats) for runtime in options.runtimes]
+    run_once(options.clip, options.runs[0])  # disk caches are warm from here on
+    runs = [run_once(options.clip, how) for _ in range(options.repeats) for how in options.runs]
     load = os.getloadavg()[0]
     print(
         f"{os.cpu_count()} cores, load {load:.1f}; limit {LIMIT_S:g} s on two idle cores; medians of {options.repeats}"
     )
-    print("\n| stage | " + " | ".join(f"{r}, s | processor, s" for r in options.runtimes) + " |")
-    print("|---|" + "---|" * (2 * len(options.runtimes)))
-    of = {runtime: [run for run in runs if run["runtime"] == runtime] for runtime in options.runtimes}
+    print("\n| stage | " + " | ".join(f"{r}, s | processor, s" for r in options.runs) + " |")
+    print("|---|" + "---|" * (2 * len(options.runs)))
+    of = {how: [run for run in runs if run["run"] == how] for how in options.runs}
     for stage in (*STAGES, "in all"):
         cells = []
         for some in of.values():
             cells += [f"{statistics.median(r[kind][stage] for r in some):.2f}" for kind in ("seconds", "cpu_seconds")]
         print(f"| {stage} | " + " | ".join(cells) + " |")
-    first, *others = options.runtimes
+    first, *others = options.runs
     for other in others:
         ratios = [a["seconds"]["in all"] / b["seconds"]["in all"] for a, b in zip(of[other], of[first], strict=True)]
         print(f"\n{other} against {first}, in all: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")

@@ -46,7 +46,7 @@ class Stub:
 
 @pytest.fixture
 def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Stub], None]:
-    return lambda stub: monkeypatch.setattr(Segmenter, "load", lambda *_arguments: stub)
+    return lambda stub: monkeypatch.setattr(Segmenter, "load", lambda *_arguments, **_options: stub)
 
 
 @pytest.fixture

@@ -133,6 +133,8 @@ def test_an_output_that_cannot_be_written_is_refused_first(apical: Run, phantoms
         ("segment", "PHANTOM", "-o", "OUT", "--model", "unheard-of"),
         ("measure", "PHANTOM", "-o", "OUT", "--model", "unheard-of"),
         ("segment", "PHANTOM", "-o", "OUT", "--runtime", "abacus"),
+        ("segment", "PHANTOM", "-o", "OUT", "--precision", "half"),
+        ("measure", "PHANTOM", "-o", "OUT", "--precision", "bfloat16", "--runtime", "onnxruntime"),
     ],
 )
 def test_an_unknown_model_or_runtime_is_an_error(apical: Run, phantoms: Path, tmp_path: Path, command: tuple[str, ...]):

@@ -11,6 +11,8 @@ import pytest
 
 from apical import measure
 from apical.anatomy import Phase, View
+from apical.report.dicom_object import code_item, encoded_sequence
+from apical.report.dicom_object import save as save_object
 from apical.report.dicom_objects import write_dicom_objects
 from apical.study import Clip, Grid, Study
 from dicom_checks import save, ultrasound_dataset
@@ -54,3 +56,26 @@ def test_without_a_dicom_source_nothing_is_written(tmp_path: Path) -> None:
     study, masks = examination(heart_masks(spacing_mm=(2.0, 2.0)), (2.0, 2.0))
     assert write_dicom_objects(study, masks, measure(study, masks), tmp_path / "out", pdf=b"%PDF-1.7") == []
     assert not (tmp_path / "out").exists()
+
+
+def test_a_sequence_that_was_encoded_before_is_written_as_any_other(tmp_path: Path) -> None:
+    files = []
+    for before in (False, True):
+        made = ultrasound_dataset(np.zeros((4, 4), np.uint8))
+        made.SpecificCharacterSet = "ISO_IR 192"
+        made.PatientName = "M\u00fcller"
+        made["PixelData"].VR = "OB"
+        item = pydicom.Dataset()
+        item.DerivationDescription = "a step"
+        item.DerivationCodeSequence = [code_item("113076", "DCM", "Segmentation")]
+        if before:
+            encoded = encoded_sequence("DerivationImageSequence", item)
+            made[encoded.tag] = encoded
+        else:
+            made.DerivationImageSequence = [item]
+        files.append(tmp_path / f"{before}.dcm")
+        save_object(files[-1], made, overwrite=False)
+    assert files[0].read_bytes() == files[1].read_bytes()
+    read = pydicom.dcmread(files[1])
+    assert read.DerivationImageSequence[0].DerivationCodeSequence[0].CodeValue == "113076"
+    assert str(read.PatientName) == "M\u00fcller"

@@ -14,6 +14,7 @@ from apical.cli.options import (
     ModelName,
     Output,
     Patients,
+    PrecisionOption,
     Runtime,
     SpacingOption,
     parse_patients,
@@ -45,6 +46,7 @@ def segment(
         bool, typer.Option("--per-frame", help="A clip's masks as one file per frame, CLIP_f000, CLIP_f001, ...")
     ] = False,
     runtime: Runtime = "auto",
+    precision: PrecisionOption = "float32",
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads.")] = None,
     spacing: SpacingOption = None,
     overlay: Annotated[bool, typer.Option(help="Draw a picture per patient.")] = True,
@@ -63,7 +65,7 @@ def segment(
     spacing_mm = parse_spacing(spacing)
     for path in inputs:
         refuse_inside(output, path)
-    source = predicted(Segmenter.load(model, runtime, threads))
+    source = predicted(Segmenter.load(model, runtime, threads, precision))
     job = {
         "inputs": [str(path.resolve()) for path in inputs],
         **source.made_by,
@@ -168,6 +170,7 @@ def measure(
     ] = None,
     model: ModelName = DEFAULT,
     runtime: Runtime = "auto",
+    precision: PrecisionOption = "float32",
     spacing: SpacingOption = None,
     sex: Annotated[str | None, typer.Option(help="F or M, for reference ranges.")] = None,
     height: Annotated[float | None, typer.Option(min=30, max=260, help="Height in cm, for indexed values.")] = None,
@@ -200,7 +203,7 @@ def measure(
     refuse_several(inputs, wanted, known)
     for path in inputs:
         refuse_inside(output, path)
-    source = mask_source(masks, model, runtime)
+    source = mask_source(masks, model, runtime, precision)
     job = {
         "inputs": [str(path.resolve()) for path in inputs],
         "patients": patients,
@@ -236,9 +239,11 @@ def measure(
 
 def _measure_study(study: Study, source: MaskSource, place: Path, *, report: bool, film: bool, dicom: bool) -> Record:
     """Write one patient's report and objects, and return what was measured."""
+    from apical.cli.preload import writing_prepared
     from apical.report.tables import measurement_rows
 
-    masks = source.predict(study)
+    with writing_prepared(report=report, dicom=dicom):
+        masks = source.predict(study)
     if study.clips and not any(frame.phase for frame in study.frames):
         measured = _measure_beats(study, masks, place, report=report, film=film, dicom=dicom)
     else:

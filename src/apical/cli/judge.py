@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from apical.cli.console import Json, LeftOut, Overwrite, print_json, progress_bar, say
-from apical.cli.options import Output, Patients, Runtime, parse_patients
+from apical.cli.options import Output, Patients, PrecisionOption, Runtime, parse_patients
 from apical.errors import ExitCode, InputError, ModelError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def evaluate(
         bool, typer.Option("--all", help="Also patients that the model was trained on (said in the title).")
     ] = False,
     runtime: Runtime = "auto",
+    precision: PrecisionOption = "float32",
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -46,7 +47,7 @@ def evaluate(
     refuse_existing(output / "summary.json", overwrite=overwrite)
     wanted = parse_patients(patients)
     if _is_model(subject):
-        result = score_model(Segmenter.load(subject, runtime), data, wanted, everyone=everyone)
+        result = score_model(Segmenter.load(subject, runtime, precision=precision), data, wanted, everyone=everyone)
     else:
         masks = Path(subject)
         result = _score(data, wanted, masks_from_folder(masks), name=masks.name)
@@ -86,12 +87,13 @@ def score_model(segmenter: Segmenter, data: Path, wanted: set[str] | None, *, ev
                 strangers.append(study.patient.id)
             yield replace(study, frames=tuple(f for f in study.frames if f.view in model.views))
 
-    result = _score(data, wanted, segmenter.segment, known, name=model.name, model_sha256=model.sha256)
+    name = segmenter.name
+    result = _score(data, wanted, segmenter.segment, known, name=name, model_sha256=model.sha256)
     if strangers:
         say(f"warning: {len(strangers)} patients bear numbers of the PNG tree; who of them was learned from is unknown")
-        title = f"{model.name} (patients seen in training may be included: their numbers are not CAMUS's)"
+        title = f"{name} (patients seen in training may be included: their numbers are not CAMUS's)"
     elif model.seen_patients & set(result.patients):
-        title = f"{model.name} (patients seen in training included)"
+        title = f"{name} (patients seen in training included)"
     else:
         return result
     return replace(result, name=title, seen_in_training=True)

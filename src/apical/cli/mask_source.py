@@ -42,7 +42,7 @@ def predicted(segmenter: Segmenter) -> MaskSource:
     return MaskSource(segmenter.segment, f"{name}, {runtime}", name, segmenter.model.config["sha256"], runtime)
 
 
-def mask_source(masks: str | None, model: str, runtime: str) -> MaskSource:
+def mask_source(masks: str | None, model: str, runtime: str, precision: str) -> MaskSource:
     """Masks as `measure` is asked to take them: a model's, the expert's, or a folder's.
 
     Raises
@@ -57,7 +57,7 @@ def mask_source(masks: str | None, model: str, runtime: str) -> MaskSource:
     if masks is None:
         from apical.segment import Segmenter
 
-        return predicted(Segmenter.load(model, runtime))
+        return predicted(Segmenter.load(model, runtime, precision=precision))
     if masks == "reference":
         return MaskSource(lambda study: Segmentation(study.references, "expert masks"), "expert masks")
     from apical.evaluate import masks_from_folder

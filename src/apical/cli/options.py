@@ -13,6 +13,9 @@ from apical.errors import InputError
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")]
 ModelName = Annotated[str, typer.Option("--model", "-m", help="Installed model or model folder.")]
 Runtime = Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")]
+PrecisionOption = Annotated[
+    str, typer.Option("--precision", help="float32, or bfloat16: about twice as fast where the processor has it.")
+]
 SpacingOption = Annotated[
     str | None, typer.Option("--spacing", help="Pixel spacing ROW,COLUMN in mm, for images that do not tell it.")
 ]

@@ -8,6 +8,7 @@ than Euclidean ones: along any one border they grow evenly too, and only where t
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -110,17 +111,14 @@ def stabilise(
     known = plausible_frames(cavity_areas(masks), frame_times_ms)
     if known.sum() < 3:
         return masks.copy()
-    rows, columns = (np.flatnonzero(masks[known].any(axis=axes)) for axes in ((0, 2), (0, 1)))
-    box = (
-        slice(max(0, int(rows[0]) - 2), int(rows[-1]) + 3),
-        slice(max(0, int(columns[0]) - 2), int(columns[-1]) + 3),
-    )
+    box = _around(masks[known].max(axis=0) > 0)
     part = masks[:, *box]
     smoother = _smoother(len(masks), frame_times_ms, known, rule)
     smooth = np.zeros_like(part)
+    with ThreadPoolExecutor() as pool:
+        regions = list(pool.map(lambda labels: _smoothed_region(_LABELLED[labels][part], smoother, known), _NESTED))
     # From the outermost region inwards, each taking its part of the one before.
-    for labels in reversed(_NESTED):
-        inside = _smoothed_region(_LABELLED[labels][part], smoother, known)
+    for labels, inside in reversed(list(zip(_NESTED, regions, strict=True))):
         smooth[inside if labels == _NESTED[-1] else inside & (smooth > 0)] = labels[-1]
     result = masks.copy()
     result[known] = 0
@@ -156,16 +154,27 @@ def _smoothed_region(region: NDArray[np.bool_], smoother: Smoother, known: NDArr
 
     A pixel that is inside in every frame that counts, or in none, stays so.
     """
+    inside = np.zeros(region.shape, dtype=bool)
     counted = region[known]
+    box = _around(np.asarray(counted.any(axis=0)))
+    # All borders lie in the box, and what lies beyond its margin is no nearer to a pixel than the margin.
+    counted, region = counted[:, *box], region[:, *box]
     always = counted.all(axis=0)
-    changing = np.flatnonzero(counted.any(axis=0) & ~always)
-    distance = np.empty((len(region), changing.size), dtype=np.float32)
+    rows, columns = np.nonzero(counted.any(axis=0) & ~always)
+    distance = np.empty((len(region), rows.size), dtype=np.float32)
     for k, frame in enumerate(region):
         # Doubled and odd, so that the border lies half-way between two pixels.
-        distance[k] = _signed_distance(frame).ravel()[changing]
-    inside = np.broadcast_to(always.ravel(), (len(region), always.size)).copy()
-    inside[:, changing] = smoother.astype(np.float32) @ distance > 0
-    return inside.reshape(region.shape)
+        distance[k] = _signed_distance(frame)[rows, columns]
+    part = inside[:, *box]
+    part[:] = always
+    part[:, rows, columns] = smoother.astype(np.float32) @ distance > 0
+    return inside
+
+
+def _around(region: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Return the box of a (row, column) region with a margin of one pixel, where the array reaches that far."""
+    rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
+    return slice(max(0, int(rows[0]) - 1), int(rows[-1]) + 2), slice(max(0, int(columns[0]) - 1), int(columns[-1]) + 2)
 
 
 def _signed_distance(frame: NDArray[np.bool_]) -> NDArray[np.int8]:

@@ -12,7 +12,12 @@ from datetime import datetime
 from pathlib import Path
 
 from pydicom import dcmread
+from pydicom.charset import convert_encodings, default_encoding
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_sequence_item
+from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from apical import __version__
@@ -21,6 +26,7 @@ from apical.files import atomic_write
 from apical.readers.dicom_guard import check_structure
 
 MANUFACTURER = "apical"
+_CHARACTER_SET = "ISO_IR 192"
 
 PATIENT_AND_STUDY = (
     "PatientName",
@@ -131,7 +137,7 @@ def new_object(source: Dataset, kind: ObjectKind, content: bytes, created: datet
             made[keyword] = source[keyword]
         elif keyword in _EMPTY_WHERE_UNKNOWN:
             setattr(made, keyword, "")
-    made.SpecificCharacterSet = "ISO_IR 192"
+    made.SpecificCharacterSet = _CHARACTER_SET
     made.SOPClassUID = kind.sop_class
     made.SOPInstanceUID = derived_uid(kind.sop_class, source.SOPInstanceUID, __version__, content)
     made.Modality = kind.modality
@@ -174,6 +180,16 @@ def reference_item(source: Dataset) -> Dataset:
     return item
 
 
+def encoded_sequence(keyword: str, item: Dataset) -> RawDataElement:
+    """Return a sequence of one item as it is written, for objects that say the same many times."""
+    buffer = DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = True, False
+    _state_encoding(item, default_encoding)
+    write_sequence_item(buffer, item, convert_encodings(_CHARACTER_SET))
+    value = buffer.getvalue()
+    return RawDataElement(Tag(keyword), "SQ", len(value), value, 0, False, True)
+
+
 def save(path: Path | str, made: Dataset, *, overwrite: bool) -> None:
     """Write an object as a Part 10 file with an empty preamble, atomically.
 
@@ -187,5 +203,18 @@ def save(path: Path | str, made: Dataset, *, overwrite: bool) -> None:
     meta.ImplementationClassUID = UID(derived_uid("apical"))
     meta.ImplementationVersionName = f"APICAL_{__version__}"[:16]
     made.preamble = bytes(128)
+    _state_encoding(made, convert_encodings(_CHARACTER_SET))
     with atomic_write(path, overwrite=overwrite) as temporary:
         made.save_as(temporary, enforce_file_format=True)
+
+
+def _state_encoding(made: Dataset, characters: str | list[str]) -> None:
+    """Say that a dataset's elements are encoded as they will be written, as those of its items.
+
+    Else pydicom looks for elements of ambiguous type, of which we have none, in every item of every depth again.
+    """
+    made.set_original_encoding(False, True, characters)
+    for element in made.elements():
+        if isinstance(element, DataElement) and element.VR == "SQ":
+            for item in element.value or ():
+                _state_encoding(item, default_encoding)

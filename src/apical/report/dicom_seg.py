@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from apical import __version__
@@ -26,6 +27,7 @@ from apical.report.dicom_object import (
     ObjectKind,
     code_item,
     derived_uid,
+    encoded_sequence,
     new_object,
     read_header,
     reference_item,
@@ -195,7 +197,7 @@ def _add_frames(seg: Dataset, header: Dataset, n_segments: int, numbers: Sequenc
         index.DimensionDescriptionLabel = name
         seg.DimensionIndexSequence.append(index)
     seg.SharedFunctionalGroupsSequence = [Dataset()]
-    derivations = [_derivation(header, number) for number in numbers]
+    derivations = [encoded_sequence("DerivationImageSequence", _derivation(header, number)) for number in numbers]
     seg.PerFrameFunctionalGroupsSequence = [
         _frame_item(derivation, segment + 1, position + 1)
         for segment in range(n_segments)
@@ -235,14 +237,14 @@ def _derivation(header: Dataset, number: int) -> Dataset:
     return derivation
 
 
-def _frame_item(derivation: Dataset, segment: int, position: int) -> Dataset:
+def _frame_item(derivation: RawDataElement, segment: int, position: int) -> Dataset:
     content = Dataset()
     content.DimensionIndexValues = [segment, position]
     content.TemporalPositionIndex = position
     identification = Dataset()
     identification.ReferencedSegmentNumber = segment
     item = Dataset()
-    item.DerivationImageSequence = [derivation]
+    item[derivation.tag] = derivation
     item.FrameContentSequence = [content]
     item.SegmentIdentificationSequence = [identification]
     return item
