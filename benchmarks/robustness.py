@@ -156,6 +156,8 @@ def main() -> None:
     given = parser.parse_args()
     segmenter = Segmenter.load(given.model)
     unseen = segmenter.model.config["training"]["split"]["test"][: given.patients]
+    if not unseen:
+        parser.error(f"{given.model} was trained on all patients: take the model of the run before it")
     results = {}
     with Store(given.store) as store:
         for distort in track(DISTORTIONS, console=Console(stderr=True)):

@@ -107,13 +107,13 @@ def test_prepare_then_evaluate_from_a_store(apical: Run, phantoms: Path, tmp_pat
 
 def test_a_model_is_scored_on_unseen_patients_only_unless_asked(apical: Run, phantoms: Path, tmp_path: Path):
     # patient0001 and 0002 of the phantoms bear names that may lie on either side of the model's own split
-    split = next(m for m in installed_models() if m.name == DEFAULT).config["training"]["split"]
-    unseen = {"patient0001", "patient0002"} & set(split["test"])
-    result = apical("evaluate", DEFAULT, phantoms, "-o", tmp_path / "e", "--json")
-    if unseen:
-        assert json.loads(result.out)["n_patients"] == len(unseen)
-    else:
-        assert result.code == ExitCode.INPUT
+    for model in installed_models():
+        unseen = {"patient0001", "patient0002"} & set(model.config["training"]["split"]["test"])
+        result = apical("evaluate", model.name, phantoms, "-o", tmp_path / model.name, "--json")
+        if unseen:
+            assert json.loads(result.out)["n_patients"] == len(unseen)
+        else:
+            assert (result.code, result.one_line) == (ExitCode.INPUT, True)
 
 
 def test_an_existing_output_is_kept(apical: Run, phantoms: Path, tmp_path: Path):

@@ -13,12 +13,15 @@ from apical.models import DEFAULT, find_model
 from apical.phantom import make_patient, write_camus_png
 from commands import Run
 
+SPLIT_MODEL = "apical-unet-small"
+"""A released model that kept patients unseen."""
+
 
 @pytest.fixture(scope="module")
 def bare_png(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A patient in the PNG tree, without the table that gives CAMUS's number."""
     folder = tmp_path_factory.mktemp("png")
-    unseen = find_model().config["training"]["split"]["test"][0]
+    unseen = find_model(SPLIT_MODEL).config["training"]["split"]["test"][0]
     write_camus_png(folder, make_patient(1, id=unseen))
     return folder
 
@@ -63,11 +66,11 @@ def test_numbers_that_may_be_other_patients_never_choose_the_unseen(
     (patient,) = (path.parent.name for path in bare_png.rglob("2CH_ED.png"))
     for data in (bare_png, store):
         for more in ((), ("--patients", patient)):
-            result = apical("evaluate", DEFAULT, data, "-o", out, *more)
+            result = apical("evaluate", SPLIT_MODEL, data, "-o", out, *more)
             assert (result.code, result.one_line) == (ExitCode.INPUT, True)
             assert "put CAMUS's patients.csv beside them" in result.err
             assert not out.exists()
-    result = apical("evaluate", DEFAULT, bare_png, "-o", out, "--all")
+    result = apical("evaluate", SPLIT_MODEL, bare_png, "-o", out, "--all")
     assert result.code == ExitCode.OK
     assert "warning: 1 patients bear numbers of the PNG tree" in result.err
     summary = json.loads((out / "summary.json").read_text())
