@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from base64 import b64decode
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from apical.cycle import ViewClip, find_cycle, frame_volumes_ml, measure_clips, 
 from apical.errors import OutputError
 from apical.phantom import as_clip_study, make_beating
 from apical.report.beat_table import beat_table
-from apical.report.clip import draw_clip, frame_rate_hz, write_clip_film
+from apical.report.clip import curve_alone, draw_clip, frame_rate_hz, write_clip_film
 from apical.report.clip_frames import ClipPainter
 from apical.report.clip_report import write_clip_report
 from apical.report.pictures import outlined_picture, shown_box
@@ -211,6 +213,9 @@ def test_the_table_has_every_beat_or_why_it_was_left_out(tmp_path: Path):
     assert f"EF {result.summary.ef_percent:.1f} %" in page
     assert table.summary in page
     assert all(row.beat in page and row.ed in page for row in table.rows)
+    drawn = [curve_alone(path) for path in paths if path.name.endswith("_curve.png")]
+    assert [b64decode(png) for png in re.findall(r'src="data:image/png;base64,([^"]+)"', page)] == drawn
+    assert len(drawn) == len(result.views)
 
 
 def test_the_volume_of_every_frame_is_measured_only_to_be_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

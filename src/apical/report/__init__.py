@@ -28,6 +28,7 @@ def write_report(
     pdf: bool = True,
     date: str | None = None,
     beats: BeatTable | None = None,
+    curves: Mapping[str, bytes] | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
     """Write report.html, report.json, report.pdf and overlay.png of one patient; return their paths.
@@ -46,6 +47,8 @@ def write_report(
         Text to print as the date of the report, in HTML and PDF.
     beats
         Table of a clip's beats, for HTML and PDF.
+    curves
+        Pictures of clips' curves as PNG, by their title, for HTML.
 
     Raises
     ------
@@ -63,7 +66,8 @@ def write_report(
     paths = {name: folder / name for name in (HTML, JSON, PDF, OVERLAY) if pdf or name != PDF}
     for path in paths.values():
         refuse_existing(path, overwrite=overwrite)
-    write_text(paths[HTML], html_report(study, masks, measurements, date=date, beats=beats), overwrite=overwrite)
+    page = html_report(study, masks, measurements, date=date, beats=beats, curves=curves)
+    write_text(paths[HTML], page, overwrite=overwrite)
     write_text(paths[JSON], json_report(study, masks, measurements), overwrite=overwrite)
     if pdf:
         write_pdf(study, masks, measurements, paths[PDF], date=date, beats=beats, overwrite=overwrite)

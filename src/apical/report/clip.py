@@ -6,6 +6,7 @@ Only the ultrasound sector and what the masks cover are shown, as in every pictu
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ UNTIMED_RATE_HZ = 25.0
 FILM_SUFFIXES = (".mp4", ".gif")
 _MP4_HEIGHT_PX, _GIF_HEIGHT_PX = 480, 300
 _DPI = 120
+_CURVE_SHARE = 0.45
+"""Of the picture's height, down to below the labels of the curve's axis."""
 ED_COLOUR, ES_COLOUR = "#f0e442", "#cc79a7"
 
 
@@ -82,6 +85,16 @@ def draw_clip(
     draw_legend(figure, OUTLINES, 0.03, x=0.5)
     with atomic_write(path, overwrite=overwrite) as temporary:
         figure.savefig(temporary, format="png", dpi=_DPI, metadata={"Software": None}, pil_kwargs={"compress_level": 3})
+
+
+def curve_alone(picture: Path) -> bytes:
+    """Return the curve of what `draw_clip` wrote, as PNG: for a page that shows frames of its own."""
+    from PIL import Image
+
+    alone = BytesIO()
+    with Image.open(picture) as whole:
+        whole.crop((0, 0, whole.width, round(_CURVE_SHARE * whole.height))).save(alone, "PNG", compress_level=3)
+    return alone.getvalue()
 
 
 def write_clip_film(

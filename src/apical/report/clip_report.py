@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from apical.anatomy import Phase
 from apical.cycle import frame_volumes_ml
 from apical.cycle.measured import ClipMeasurements
-from apical.files import csv_text, write_text
+from apical.files import csv_text, make_folder, write_text
 from apical.report import PDF, write_report
 from apical.report.beat_table import beat_table
-from apical.report.clip import FILM_SUFFIXES, draw_clip, write_clip_film
+from apical.report.clip import FILM_SUFFIXES, curve_alone, draw_clip, write_clip_film
 from apical.report.dicom_objects import write_dicom_objects
 from apical.study import Segmentation, Study
 
@@ -52,7 +52,8 @@ def write_clip_report(
         As `write_report`, `write_clip_film` and `write_dicom_objects`.
     """
     beat = result.representative
-    paths = _write_tables(study, masks, result, folder, overwrite) if report else []
+    paths: list[Path] = []
+    curves: dict[str, bytes] = {}
     instants: dict[str, Mapping[Phase, int]] = {}
     for view, seen in result.views.items():
         clip = seen.clip
@@ -61,11 +62,14 @@ def write_clip_report(
         drawn = (report or film) and clip.grid.spacing_mm
         volumes_ml = frame_volumes_ml(clip, masks[clip.name], view) if drawn else None
         if report:
-            paths.append(folder / f"{clip.name}_curve.png")
+            paths.append(make_folder(folder) / f"{clip.name}_curve.png")
             draw_clip(seen, masks[clip.name], paths[-1], volumes_ml=volumes_ml, overwrite=overwrite)
+            curves[f"{view}, {clip.name}"] = curve_alone(paths[-1])
         for suffix in FILM_SUFFIXES if film else ():
             paths.append(folder / f"{clip.name}{suffix}")
             write_clip_film(seen, masks[clip.name], paths[-1], volumes_ml=volumes_ml, overwrite=overwrite)
+    if report:
+        paths = _write_tables(study, masks, result, folder, curves, overwrite) + paths
     if dicom:
         viewed = tuple(replace(seen.clip, view=view) for view, seen in result.views.items())
         paths += write_dicom_objects(
@@ -87,6 +91,7 @@ def _write_tables(
     masks: Mapping[str, NDArray[np.uint8]],
     result: ClipMeasurements,
     folder: Path,
+    curves: Mapping[str, bytes],
     overwrite: bool,
 ) -> list[Path]:
     """Write the report of the median beat, and beats.csv."""
@@ -99,7 +104,9 @@ def _write_tables(
     if isinstance(masks, Segmentation):
         shown_masks = replace(masks, masks=shown_masks)
     table = beat_table(result)
-    paths = write_report(shown, shown_masks, result.measurements, folder, beats=table, overwrite=overwrite)
+    paths = write_report(
+        shown, shown_masks, result.measurements, folder, beats=table, curves=curves, overwrite=overwrite
+    )
     if result.beats:
         paths.append(folder / BEATS)
         write_text(paths[-1], csv_text([b.as_row() for b in result.beats]), overwrite=overwrite)

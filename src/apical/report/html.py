@@ -1,7 +1,8 @@
-"""The report as one self-contained HTML file: no scripts, nothing from the network, two A4 pages when printed."""
+"""The report as one self-contained HTML file: no scripts, nothing from the network, made to be printed on A4."""
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -26,11 +27,13 @@ def html_report(
     *,
     date: str | None = None,
     beats: BeatTable | None = None,
+    curves: Mapping[str, bytes] | None = None,
 ) -> str:
     """Return the report as an HTML page.
 
-    Every text that comes from a file is escaped, and the page forbids itself scripts and requests
-    (Content-Security-Policy). Without `date` the same input gives the same page, byte for byte.
+    `curves` are PNG pictures by their title. Every text that comes from a file is escaped, and the page forbids
+    itself scripts and requests (Content-Security-Policy). Without `date` the same input gives the same page, byte
+    for byte.
     """
     content = report_content(study, masks, measurements, date, beats)
     drawn = {curve.kind for picture in content.pictures for curve in picture.curves}
@@ -38,6 +41,7 @@ def html_report(
     return page.render(
         report=content,
         frames=[(picture, to_svg(picture)) for picture in content.pictures],
+        curves=[(title, b64encode(png).decode("ascii")) for title, png in (curves or {}).items()],
         legend=[(swatch(kind), kind.value) for kind in CurveKind if kind in drawn],
     )
 
