@@ -28,6 +28,6 @@ train 4ch 4CH 17
 "$APICAL" compare runs/evaluation-both runs/evaluation-small runs/evaluation-2ch runs/evaluation-4ch \
     -o docs/models.md --overwrite
 "$APICAL" train runs/camus.h5 runs/nifti.h5 -o runs/all --start runs/both --test 0 --validation 0 \
-    --max-minutes 55 --epochs 500 --resume
+    --max-minutes 28 --epochs 500 --patience 500 --learning-rate 0.001 --resume
 "$APICAL" export runs/all -o runs/model-all --name apical-unet --evaluation runs/evaluation-both \
     --before runs/both --overwrite

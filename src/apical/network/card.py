@@ -33,7 +33,7 @@ echocardiograms ({", ".join(config["views"])}), and names the view.
 |---|---|
 | parameters | {config["parameters"]:,} |
 | input | `images` (N, {config["input"]["frames"]}, {config["input"]["size"]}, {config["input"]["size"]}): {config["input"]["geometry"]}; {config["input"]["values"]}; second picture: {config["input"]["second_frame"]} |
-| output | `scores` (N, 4, {config["input"]["size"]}, {config["input"]["size"]}) and `views` (N, 2), before softmax; `confidence` (N, 4): expected Dice of endo, epi, la, myo; `unlike` (N): distance from the learned pictures, above 1 beyond 99 % of their like |
+| output | `scores` (N, 4, {config["input"]["size"]}, {config["input"]["size"]}) and `views` (N, 2), before softmax; `confidence` (N, 4): expected Dice of endo, epi, la, myo; `unlike` (N): distance from the learned pictures, above 1 beyond 98 % of their like |
 | SHA-256 of model.onnx | `{config["sha256"]}` |
 | intervals of EF, EDV, ESV | {_intervals(config.get("ef_interval"))} |
 

@@ -20,7 +20,7 @@ _ENOUGH = 500
 """Frames that tell how features are spread; each is seen as it is and augmented."""
 _SHRINKAGE = 0.01
 """Share of the mean variance added to each: several hundred features from a thousand pictures."""
-_INSIDE = 0.99
+_INSIDE = 0.98
 """Share of augmented pictures that are to count as like the learned ones."""
 
 

@@ -113,7 +113,7 @@ def export(
         },
         "doubt": {
             "confidence": [str(s) for s in Structure],
-            "unlike": "distance from the learned pictures in the network's features; above 1, beyond 99 % of them",
+            "unlike": "distance from the learned pictures in the network's features; above 1, beyond 98 % of them",
         },
         "parameters": sum(p.numel() for p in network.parameters()),
         "sha256": hashlib.sha256(data).hexdigest(),
