@@ -174,8 +174,7 @@ def _draw_curve(axes: Axes, seen: ViewClip, volumes_ml: NDArray[np.float64] | No
     for side in axes.spines.values():
         side.set_color("#5f6368")
     rate = "" if cycle.heart_rate_bpm is None else f", {cycle.heart_rate_bpm:.0f} beats/min"
-    good = sum(b.complete for b in cycle.good_beats)
-    counted = f"{good} of {len(cycle.beats)} beats count{rate}" if cycle.beats else "no beat found"
+    counted = f"{len(cycle.good_beats)} of {len(cycle.beats)} beats count{rate}" if cycle.beats else "no beat found"
     axes.set_title(counted, loc="right", **style)
     # Above the curve, where it hides no mark.
     style = {"facecolor": DARK, "edgecolor": DARK, "labelcolor": LIGHT_TEXT, "borderaxespad": 0.2, "borderpad": 0.2}
