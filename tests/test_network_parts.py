@@ -67,3 +67,18 @@ def test_loss_and_dice_on_hand_computable_masks():
     assert dice_per_frame(predicted, masks, Structure.EPICARDIUM).item() == pytest.approx(2 * 6 / (6 + 10))
     empty = torch.zeros_like(masks)
     assert dice_per_frame(empty, empty, Structure.LEFT_ATRIUM).item() == 1.0
+
+
+def test_mirrored_pictures_are_the_same_the_other_way_round():
+    still = {f: 0 for f in vars(AugmentConfig()) if f.endswith("_probability")}
+    plain, mirrored = (
+        AugmentConfig(rotation_degrees=0, scale=1, aspect=1, shear=0, shift=0, gamma=1, **still | mirror)
+        for mirror in ({}, {"mirror_probability": 1})
+    )
+    image = torch.randint(0, 255, (2, 2, 32, 32), dtype=torch.uint8)
+    mask = torch.randint(0, 4, (2, 32, 32), dtype=torch.uint8)
+    (a, a_mask), (b, b_mask) = (Augment(c, torch.Generator().manual_seed(2))(image, mask) for c in (plain, mirrored))
+    torch.testing.assert_close(a, image.float())
+    torch.testing.assert_close(b, image.float().flip(-1))
+    assert torch.equal(b_mask, mask.long().flip(-1))
+    assert torch.equal(a_mask, mask.long())

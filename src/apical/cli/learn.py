@@ -43,6 +43,10 @@ def train(
     batch: Batch = None,
     learning_rate: LearningRate = None,
     channels: Channels = None,
+    phantoms: Annotated[
+        Path | None,
+        typer.Option(help="Store of synthetic hearts to learn from besides (benchmarks/phantom_store.py)."),
+    ] = None,
     start: Annotated[
         Path | None, typer.Option(help="Run to start from: its best weights instead of random ones.")
     ] = None,
@@ -79,7 +83,8 @@ def train(
             channels=channels,
             size=size,
         )
-        progress = train_shown(data, split, output, config, start=start, device=device, resume=resume)
+        made_up = opened.enter_context(Store(phantoms)) if phantoms else None
+        progress = train_shown(data, split, output, config, phantoms=made_up, start=start, device=device, resume=resume)
     say(f"{output}: best epoch {progress.best_epoch} of {progress.epoch}; look at {output / 'curves.png'}")
     if as_json:
         print_json(asdict(progress) | {"run": str(output), "views": [str(v) for v in View if v in config.views]})

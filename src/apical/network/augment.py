@@ -25,6 +25,8 @@ class AugmentConfig:
     shrink_probability: float = 0.15
     shrink: float = 1.6
     """With this probability the sector is shrunk further, as in a picture with wide margins."""
+    mirror_probability: float = 0.15
+    """Left and right exchanged, as some laboratories show the heart."""
     aspect: float = 1.13
     shear: float = 0.08
     shift: float = 0.15
@@ -83,6 +85,8 @@ class Augment:
         cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
         top = torch.stack([cos * aspect, -sin + shear, c.shift * self._uniform(n)], dim=1)
         bottom = torch.stack([sin, cos / aspect, c.shift * self._uniform(n)], dim=1)
+        # The rows give the source's column and row of each pixel.
+        top = torch.where(self.chance(c.mirror_probability, n, 1), -top, top)
         return torch.stack([top, bottom], dim=1)  # (N, 2, 3)
 
     def _elastic(self, n: int, height: int, width: int) -> Tensor:

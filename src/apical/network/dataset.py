@@ -33,6 +33,22 @@ class Frames:
     def __len__(self) -> int:
         return len(self.images)
 
+    def beside(self, others: Frames, share: float) -> Frames:
+        """Return these frames with others beside them, of which an epoch sees `share` of the number of these.
+
+        The others are numbered as renditions of that many frames: each epoch draws which of them it sees.
+        """
+        wanted = round(share * len(np.unique(self.same.numpy())))
+        if not wanted:
+            return self
+        numbers = int(self.same.max()) + 1 + torch.arange(len(others)) % wanted
+        return Frames(
+            torch.cat([self.images, others.images]),
+            torch.cat([self.masks, others.masks]),
+            torch.cat([self.views, others.views]),
+            torch.cat([self.same, numbers]),
+        )
+
     def pick_renditions(self, random: np.random.Generator) -> NDArray[np.int64]:
         """Return the index of one rendition of each frame, in random order."""
         shuffled = random.permutation(len(self))

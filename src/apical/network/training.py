@@ -61,6 +61,8 @@ class TrainConfig:
     """Decay per step of the exponential moving average of the weights, which is what is kept."""
     other_phase_probability: float = 0.6
     """Share of the samples that show the network the other phase where there is one: it must do without, too."""
+    phantom_share: float = 0.1
+    """Phantom frames in an epoch, as a share of the real ones, where there is a store of them."""
     view_weight: float = 0.1
     """Weight of the view recognition loss beside segmentation."""
     clip_norm: float = 2.0
@@ -76,6 +78,7 @@ def train(
     config: TrainConfig = TrainConfig(),
     *,
     more: Sequence[Store] = (),
+    phantoms: Store | None = None,
     start: Path | None = None,
     device: str = "auto",
     resume: bool = False,
@@ -91,6 +94,8 @@ def train(
     more
         Further stores with other renditions or frames of the same patients, to learn from; what is watched is
         the first store's.
+    phantoms
+        Store of synthetic hearts to learn from besides; some of them in each epoch (`phantom_share`).
     start
         Run whose best weights are started from; it must not have learned or watched this split's unseen patients.
     run
@@ -102,19 +107,23 @@ def train(
     OutputError
         When the folder holds a run already and `resume` is not set.
     InputError
-        When `resume` is set but data, split or recipe are not those of the run, or `start` cannot be started from.
+        When `resume` is set but data, split or recipe are not those of the run, `start` cannot be started from, or
+        a phantom bears the id of a patient.
     """
     if config.size % config.unet.stride:
         raise InputError(f"size {config.size} is not a multiple of {config.unet.stride}: try {config.unet.stride * 8}")
     rank, world = _join_processes()
     place = pick_device(device)
     torch.manual_seed(config.seed)
-    manifest = describe_run((store, *more), split, asdict(config), machine(place)) | {
+    stores = (store, *more)
+    described = (*stores, phantoms) if phantoms else stores
+    manifest = describe_run(described, split, asdict(config), machine(place)) | {
         "start": origin_of(start, store, split) if start else None
     }
     if rank == 0:
         claim(run, manifest, resume=resume)
-    learned = load_frames((store, *more), split.train, config.size, config.views)
+    real = load_frames(stores, split.train, config.size, config.views)
+    learned = real.beside(load_phantoms(phantoms, store, config), config.phantom_share) if phantoms else real
     watched = load_frames((store,), split.validation, config.size, config.views) if split.validation else None
 
     model = UNet(config.unet)
@@ -155,11 +164,27 @@ def train(
     if rank == 0 and not (run / FAMILIARITY).exists():
         best = UNet(config.unet)
         best.load_state_dict(read_tensors(run / BEST)[0])
-        familiarity = fit_familiarity(best.to(place), learned, watched, config.augment, config.seed)
+        familiarity = fit_familiarity(best.to(place), real, watched, config.augment, config.seed)
         write_tensors(run / FAMILIARITY, familiarity.state_dict(), {})
     if world > 1:
         dist.destroy_process_group()
     return progress
+
+
+def load_phantoms(phantoms: Store, store: Store, config: TrainConfig) -> Frames:
+    """Load all frames of a store of phantoms.
+
+    Raises
+    ------
+    InputError
+        When a patient of `store` bears the id of a phantom, so that it may be one and the same.
+    """
+    if shared := set(phantoms.patients) & set(store.patients):
+        raise InputError(
+            f"{phantoms.path}: {min(shared)} is a patient of {store.path}, too; phantoms need ids of their own "
+            "(benchmarks/phantom_store.py)"
+        )
+    return load_frames((phantoms,), phantoms.patients, config.size, config.views)
 
 
 def _one_epoch(

@@ -6,7 +6,7 @@
 (120.0, 60.0)
 """
 
-from apical.phantom.beating import BeatingPhantom, Recording, TrueBeat, as_clip_study, make_beating
+from apical.phantom.beating import BeatingPhantom, Recording, TrueBeat, as_clip_study, as_frame_study, make_beating
 from apical.phantom.files import resampled, write_camus_mhd, write_camus_nifti, write_camus_png
 from apical.phantom.heart import Heart, TruncatedEllipsoid, blend
 from apical.phantom.patient import PhantomPatient, Truth, as_study, make_patient
@@ -26,6 +26,7 @@ __all__ = [
     "TruncatedEllipsoid",
     "Truth",
     "as_clip_study",
+    "as_frame_study",
     "as_study",
     "blend",
     "make_beating",

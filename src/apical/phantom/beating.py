@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from apical.anatomy import View
+from apical.anatomy import Phase, View
 from apical.errors import InputError
 from apical.phantom.heart import Heart, Points, blend
 from apical.phantom.patient import CAMUS_SPACING_MM, PhantomPatient, make_patient
 from apical.phantom.rhythm import Rhythm, Times
 from apical.phantom.scene import Pose, pixel_positions_mm, render
-from apical.study import Clip, Mask, Patient, Spacing, Study
+from apical.study import Clip, Frame, Mask, Patient, Spacing, Study
 
 RhythmKind = Literal["regular", "irregular", "premature"]
 
@@ -126,7 +126,7 @@ class BeatingPhantom:
         recording, masks = self.recordings[view], self.masks(view)
         return Clip(
             name=f"{self.patient.id}_{view}",
-            images=self._images(view) if with_images else np.zeros_like(masks),
+            images=self.pictures(view, self._path(view), recording.dropout) if with_images else np.zeros_like(masks),
             grid=self.patient.grid,
             frame_times_ms=recording.frame_times_ms,
             heart_rate_bpm=recording.heart_rate_bpm,
@@ -154,8 +154,16 @@ class BeatingPhantom:
             self._states[key] = render(heart, view, patient.shape, patient.spacing_mm, pose=pose)
         return self._states[key]
 
-    def _images(self, view: View) -> NDArray[np.uint8]:
-        path, patient = self._path(view), self.patient
+    def frame(self, view: View, phase: Phase) -> Frame:
+        """Return the frame of a phase as it would be cut from the view's clip, with its reference."""
+        state = 0 if phase == Phase.ED else STATES
+        (picture,) = self.pictures(view, [state])
+        name = f"{self.patient.id}_{view}_{phase}"
+        return Frame(name, picture, self.patient.grid, view, phase, self._mask(view, state))
+
+    def pictures(self, view: View, states: Sequence[int], lost: Sequence[int] = ()) -> NDArray[np.uint8]:
+        """Return the picture at each state, uint8 (time, row, column); `lost` are positions without contact."""
+        path, patient = list(states), self.patient
         rng = np.random.default_rng([patient.seed, list(View).index(view)])
         inside = patient.sector.contains(*pixel_positions_mm(patient.shape, patient.spacing_mm))
         # Beyond its edge the fan goes on as at the edge, so that nothing black is carried into it.
@@ -166,7 +174,7 @@ class BeatingPhantom:
         for index, state in enumerate(path):
             grain = ndimage.gaussian_filter(rng.standard_normal(patient.shape, dtype=np.float32), 0.8)
             picture = moved[state] + self.noise / float(grain.std()) * grain
-            if index in self.recordings[view].dropout:
+            if index in lost:
                 picture = 0.1 * picture
             images[index] = np.where(inside, np.clip(np.rint(picture), 1, 255), 0)
         return images
@@ -231,6 +239,13 @@ def as_clip_study(phantom: BeatingPhantom, *, views: Sequence[View] = tuple(View
     patient = phantom.patient
     clips = tuple(phantom.clip(view, with_images=with_images) for view in views if view in phantom.recordings)
     return Study(Patient(patient.id, patient.sex, float(patient.age_years)), clips=clips)
+
+
+def as_frame_study(phantom: BeatingPhantom, *, views: Sequence[View] = tuple(View)) -> Study:
+    """Return the end-diastolic and end-systolic frames of the phantom's clips, with their references, as a study."""
+    patient = phantom.patient
+    frames = tuple(phantom.frame(view, phase) for view in views for phase in Phase)
+    return Study(Patient(patient.id, patient.sex, float(patient.age_years)), frames)
 
 
 def make_beating(
