@@ -80,3 +80,16 @@ def dcmdump_text(path: Path) -> str:
     done = subprocess.run([program, str(path)], capture_output=True, text=True, errors="replace", check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def dsrdump_text(path: Path) -> str:
+    """Return the content tree of an SR as dcmtk reads it, every code shown; skipped where it is not installed."""
+    program = shutil.which("dsrdump")
+    if program is None:
+        pytest.skip("dsrdump is not installed: apt-get install dcmtk")
+    done = subprocess.run([program, "+Pc", "+Pl", str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    # Of Unicode its checker only says that it does not check it.
+    complaints = [line for line in done.stderr.splitlines() if line.strip() and "Specific Character Set" not in line]
+    assert not complaints, done.stderr
+    return done.stdout

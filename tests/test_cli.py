@@ -204,7 +204,7 @@ def test_a_real_clip_gives_beats_and_a_film_but_no_millilitres(apical: Run, tmp_
     written = {p.name for p in (tmp_path / "out" / "examples_ybr_color").iterdir()}
     stem = "examples_ybr_color"
     assert written >= {"report.html", "beats.csv", f"{stem}_curve.png", f"{stem}.mp4", f"{stem}.gif"}
-    assert written >= {f"{stem}_seg.dcm", "measurements_sr.dcm", "report_pdf.dcm"}
+    assert written >= {f"{stem}_seg.dcm", "measurements_sr.dcm", "echo_report_sr.dcm", "report_pdf.dcm"}
 
 
 def test_a_clips_masks_are_one_volume(apical: Run, tmp_path: Path):
@@ -212,6 +212,10 @@ def test_a_clips_masks_are_one_volume(apical: Run, tmp_path: Path):
 
     source = get_testdata_file("examples_ybr_color.dcm", download=False)
     assert apical("segment", source, "-o", tmp_path / "out").code == ExitCode.OK
+    command = ("measure", source, "-o", tmp_path / "measured", "--no-report", "--save-masks")
+    assert apical(*command).code == ExitCode.OK
+    raw = "examples_ybr_color/examples_ybr_color.raw"
+    assert (tmp_path / "measured" / raw).read_bytes() == (tmp_path / "out" / raw).read_bytes()
     mask = sitk.ReadImage(str(tmp_path / "out" / "examples_ybr_color" / "examples_ybr_color.mhd"))
     assert mask.GetSize() == (320, 240, 30)
     assert "ElementSpacing" not in (tmp_path / "out" / "examples_ybr_color" / "examples_ybr_color.mhd").read_text()

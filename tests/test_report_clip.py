@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from matplotlib.patches import Rectangle
 from PIL import Image
 
 from apical.anatomy import View
@@ -20,6 +21,8 @@ from apical.report.beat_table import beat_table
 from apical.report.clip import curve_alone, draw_clip, frame_rate_hz, write_clip_film
 from apical.report.clip_frames import ClipPainter
 from apical.report.clip_report import write_clip_report
+from apical.report.content import report_content
+from apical.report.pdf import draw_pages
 from apical.report.pictures import outlined_picture, shown_box
 from apical.report.video import gif_frames, write_gif, write_mp4
 from apical.study import Grid
@@ -216,6 +219,40 @@ def test_the_table_has_every_beat_or_why_it_was_left_out(tmp_path: Path):
     drawn = [curve_alone(path) for path in paths if path.name.endswith("_curve.png")]
     assert [b64decode(png) for png in re.findall(r'src="data:image/png;base64,([^"]+)"', page)] == drawn
     assert len(drawn) == len(result.views)
+
+
+def test_the_pdf_has_each_curve_with_every_beat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    phantom = make_beating(4, heart_rate_bpm=80, frame_rate_hz=25, n_beats=4, rhythm="premature", spacing_mm=(1.5, 1.5))
+    study = as_clip_study(phantom, with_images=False)
+    masks = {clip.name: clip.reference for clip in study.clips}
+    result = measure_clips(study, masks)
+    built = []
+    monkeypatch.setattr(
+        "apical.report.content.report_content", lambda *given: built.append(report_content(*given)) or built[-1]
+    )
+    write_clip_report(study, masks, result, tmp_path, film=False)
+    assert len(built) == 1, "put together once for page and PDF"
+    assert len(re.findall(rb"/Type /Page\b", (tmp_path / "report.pdf").read_bytes())) == 3
+    page = draw_pages(built[0])[2]
+    assert len(page.axes) == len(result.views) == 2
+    for axes, seen in zip(page.axes, result.views.values(), strict=True):
+        volumes_ml = frame_volumes_ml(seen.clip, masks[seen.clip.name], seen.view)
+        times = seen.cycle.frame_times_ms / 1000.0
+        line = next(drawn for drawn in axes.lines if drawn.get_label() == "volume")
+        np.testing.assert_allclose(line.get_xydata(), np.column_stack([times, volumes_ml]))
+        for marker, index in (("v", "ed_index"), ("^", "es_index")):
+            marked = {
+                tuple(drawn.get_xydata()[0])
+                for drawn in axes.lines
+                if drawn.get_marker() == marker and drawn.get_markersize() == 7 and len(drawn.get_xdata())
+            }
+            frames = [getattr(beat, index) for beat in seen.cycle.beats]
+            assert marked == {(times[k], volumes_ml[k]) for k in frames}
+        shaded = [patch.get_x() for patch in axes.patches if isinstance(patch, Rectangle)]
+        assert shaded == [times[beat.ed_index] for beat in seen.cycle.beats if beat.rejected] != []
+        assert 0 < axes.get_position().y0 < axes.get_position().y1 < 1
+    words = " ".join(text.get_text() for text in page.texts)
+    assert all(seen.clip.name in words for seen in result.views.values())
 
 
 def test_the_volume_of_every_frame_is_measured_only_to_be_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -85,7 +85,7 @@ def test_the_interval_stands_beside_the_ef_or_its_absence_is_explained(study: St
     assert ase.interval.endswith(" mL: split conformal, 50 patients of CAMUS.")
     assert "ESV" not in ase.interval
     assert camus.interval.startswith("No interval of EF: No unseen patient was measured by the same method")
-    html = html_report(study, known, measure(study, known))
+    html = html_report(report_content(study, known, measure(study, known)))
     assert ase.interval in html
     plain = report_content(study, masks, measure(study, masks))
     assert "interval" not in plain.headline

@@ -44,9 +44,9 @@ def test_one_object_of_each_kind_for_a_clip_and_a_still(tmp_path: Path) -> None:
         pdf=b"%PDF-1.7",
         stacked=True,
     )
-    names = ["p_2CH_ED_seg.dcm", "loop_seg.dcm", "measurements_sr.dcm", "report_pdf.dcm"]
+    names = ["p_2CH_ED_seg.dcm", "loop_seg.dcm", "measurements_sr.dcm", "echo_report_sr.dcm", "report_pdf.dcm"]
     assert [p.name for p in written] == names
-    assert [pydicom.dcmread(p).Modality for p in written] == ["SEG", "SEG", "SR", "DOC"]
+    assert [pydicom.dcmread(p).Modality for p in written] == ["SEG", "SEG", "SR", "SR", "DOC"]
     seg = pydicom.dcmread(written[1])
     assert len(seg.PerFrameFunctionalGroupsSequence) == 9
     assert "FrameOfReferenceUID" in seg

@@ -20,8 +20,9 @@ from apical.measure.interval import with_intervals
 from apical.measure.results import Measurements, VolumeDefinition
 from apical.phantom import as_clip_study, make_beating
 from apical.report.dicom_codes import UNITS, plane_of
+from apical.report.dicom_document import MeasuredImage
 from apical.report.dicom_pdf import write_dicom_pdf
-from apical.report.dicom_sr import MeasuredImage, write_dicom_sr
+from apical.report.dicom_sr import write_dicom_sr
 from apical.study import Patient
 from dicom_checks import dciodvfy_errors, save, ultrasound_dataset
 from measure_hearts import examination, heart_masks

@@ -56,7 +56,7 @@ class _Tags(HTMLParser):
 
 def test_html_is_self_contained_and_has_no_script(hostile: Study) -> None:
     masks = Segmentation(hostile.references, HOSTILE, HOSTILE)
-    page = html_report(hostile, masks, measure(hostile, masks), date=HOSTILE)
+    page = html_report(report_content(hostile, masks, measure(hostile, masks), HOSTILE))
     parsed = _Tags()
     parsed.feed(page)
     assert "script" not in parsed.tags
@@ -70,7 +70,7 @@ def test_html_is_self_contained_and_has_no_script(hostile: Study) -> None:
 
 
 def test_html_shows_what_was_measured(study: Study) -> None:
-    page = html_report(study, study.references, measure(study, study.references))
+    page = html_report(report_content(study, study.references, measure(study, study.references)))
     for text in (
         "Definition ase",
         "Definition camus",
@@ -85,7 +85,7 @@ def test_html_shows_what_was_measured(study: Study) -> None:
 
 def test_pdf_is_two_a4_pages(hostile: Study, tmp_path: Path) -> None:
     masks = hostile.references
-    write_pdf(hostile, masks, measure(hostile, masks), tmp_path / "report.pdf")
+    write_pdf(report_content(hostile, masks, measure(hostile, masks)), tmp_path / "report.pdf")
     content = (tmp_path / "report.pdf").read_bytes()
     assert len(re.findall(rb"/Type /Page\b", content)) == 2
     boxes = re.findall(rb"/MediaBox \[ 0 0 ([\d.]+) ([\d.]+) \]", content)
@@ -114,7 +114,7 @@ def test_many_beats_stay_on_the_page(study: Study, n_beats: int) -> None:
     beats = BeatTable(rows, 60.0, "", "Median of all beats.")
     person = replace(study.patient, sex="F", height_cm=170.0, weight_kg=65.0)
     study = replace(study, patient=person)
-    page = draw_pages(report_content(study, study.references, measure(study, study.references), beats=beats))[1]
+    page = draw_pages(report_content(study, study.references, measure(study, study.references), beats=beats))[2]
     texts = {text.get_text(): text.get_position()[1] for text in page.texts}
     assert sum(text.get_position()[1] < 15 / 297 for text in page.texts) == 1, "nothing but the footer in the margin"
     left_out = n_beats - sum(row.beat in texts for row in rows)

@@ -94,17 +94,13 @@ def _segment_study(
     study: Study, source: MaskSource, place: Path, file_format: str, *, per_frame: bool, overlay: bool
 ) -> Record:
     """Write one patient's masks, and return what is known of them."""
-    from apical.report.masks import write_mask
-
     if study.clips and file_format == "png" and not per_frame:
         clip = study.clips[0]
         raise InputError(
             f"{clip.source or clip.name}: a clip, and a PNG holds one frame; choose --format mhd or add --per-frame"
         )
     masks = source.predict(study)
-    for item in study.items:
-        for name, mask in _files_of(item, masks[item.name], per_frame):
-            write_mask(place / f"{name}.{file_format}", mask, item.grid)
+    _write_masks(study, masks, place, file_format, per_frame=per_frame)
     if overlay:
         from apical.report.overlay import draw_overlay
 
@@ -115,6 +111,14 @@ def _segment_study(
         "images": _image_records(study, masks),
         "notes": list(study.notes),
     }
+
+
+def _write_masks(study: Study, masks: Segmentation, place: Path, file_format: str, *, per_frame: bool) -> None:
+    from apical.report.masks import write_mask
+
+    for item in study.items:
+        for name, mask in _files_of(item, masks[item.name], per_frame):
+            write_mask(place / f"{name}.{file_format}", mask, item.grid)
 
 
 def _files_of(item: Frame | Clip, mask: NDArray[np.uint8], per_frame: bool) -> Iterator[tuple[str, NDArray[np.uint8]]]:
@@ -183,6 +187,9 @@ def measure(
     dicom: Annotated[
         bool, typer.Option("--dicom", help="Write DICOM SEG, SR and PDF of what came from DICOM.")
     ] = False,
+    save_masks: Annotated[
+        bool, typer.Option("--save-masks", help="Write the masks that were measured, as `segment` does (mhd).")
+    ] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -193,6 +200,7 @@ def measure(
     from apical.batch import OutputFolder
     from apical.cli.mask_source import mask_source
     from apical.cli.patients import each_study, keep_each, refuse_several, with_known
+    from apical.cli.preload import READING_DICOM
     from apical.files import refuse_inside
 
     for library in ("av",) * film + ("highdicom",) * dicom:
@@ -203,7 +211,7 @@ def measure(
     refuse_several(inputs, wanted, known)
     for path in inputs:
         refuse_inside(output, path)
-    source = mask_source(masks, model, runtime, precision)
+    source = mask_source(masks, model, runtime, precision, beside=READING_DICOM * dicom)
     job = {
         "inputs": [str(path.resolve()) for path in inputs],
         "patients": patients,
@@ -214,12 +222,14 @@ def measure(
         "report": report,
         "film": film,
         "dicom": dicom,
+        "save_masks": save_masks,
     }
     folder = OutputFolder(output, job, record="measurements.json", table="measurements.csv", overwrite=overwrite)
     left_out = LeftOut()
 
     def make(study: Study, place: Path) -> Record:
-        return _measure_study(with_known(study, known), source, place, report=report, film=film, dicom=dicom)
+        study = with_known(study, known)
+        return _measure_study(study, source, place, report=report, film=film, dicom=dicom, save_masks=save_masks)
 
     records = keep_each(each_study(inputs, left_out, spacing_mm, wanted), folder, left_out, make)
     rows = [row for record in records for row in record["rows"]]
@@ -237,13 +247,17 @@ def measure(
     exit_partial(left_out)
 
 
-def _measure_study(study: Study, source: MaskSource, place: Path, *, report: bool, film: bool, dicom: bool) -> Record:
+def _measure_study(
+    study: Study, source: MaskSource, place: Path, *, report: bool, film: bool, dicom: bool, save_masks: bool
+) -> Record:
     """Write one patient's report and objects, and return what was measured."""
-    from apical.cli.preload import writing_prepared
+    from apical.cli.preload import imported_beside, writing
     from apical.report.tables import measurement_rows
 
-    with writing_prepared(report=report, dicom=dicom):
+    with imported_beside(writing(report=report, dicom=dicom)):
         masks = source.predict(study)
+    if save_masks:
+        _write_masks(study, masks, place, "mhd", per_frame=False)
     if study.clips and not any(frame.phase for frame in study.frames):
         measured = _measure_beats(study, masks, place, report=report, film=film, dicom=dicom)
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from apical.measure.results import Measurements
     from apical.report.beat_table import BeatTable
+    from apical.report.curve import ClipCurve
     from apical.study import Study
 
 __all__ = ["write_report"]
@@ -28,7 +29,7 @@ def write_report(
     pdf: bool = True,
     date: str | None = None,
     beats: BeatTable | None = None,
-    curves: Mapping[str, bytes] | None = None,
+    curves: Sequence[ClipCurve] = (),
     overwrite: bool = False,
 ) -> list[Path]:
     """Write report.html, report.json, report.pdf and overlay.png of one patient; return their paths.
@@ -48,7 +49,7 @@ def write_report(
     beats
         Table of a clip's beats, for HTML and PDF.
     curves
-        Pictures of clips' curves as PNG, by their title, for HTML.
+        Curve of each clip, for HTML and PDF.
 
     Raises
     ------
@@ -57,6 +58,7 @@ def write_report(
     """
     # Here and not above: `apical segment` writes masks from this package and needs no jinja2.
     from apical.files import make_folder, refuse_existing, write_text
+    from apical.report.content import report_content
     from apical.report.html import html_report
     from apical.report.json_report import json_report
     from apical.report.overlay import draw_overlay
@@ -66,10 +68,10 @@ def write_report(
     paths = {name: folder / name for name in (HTML, JSON, PDF, OVERLAY) if pdf or name != PDF}
     for path in paths.values():
         refuse_existing(path, overwrite=overwrite)
-    page = html_report(study, masks, measurements, date=date, beats=beats, curves=curves)
-    write_text(paths[HTML], page, overwrite=overwrite)
+    content = report_content(study, masks, measurements, date, beats, curves)
+    write_text(paths[HTML], html_report(content), overwrite=overwrite)
     write_text(paths[JSON], json_report(study, masks, measurements), overwrite=overwrite)
     if pdf:
-        write_pdf(study, masks, measurements, paths[PDF], date=date, beats=beats, overwrite=overwrite)
+        write_pdf(content, paths[PDF], overwrite=overwrite)
     draw_overlay(study, masks, paths[OVERLAY], overwrite=overwrite)
     return list(paths.values())

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,6 @@ from apical.report.clip_frames import COLOURS, ClipPainter
 from apical.report.pictures import OUTLINES, outlined_picture, shown_box
 from apical.report.video import gif_frames, write_gif, write_mp4
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 UNTIMED_RATE_HZ = 25.0
 """Pace of a film whose frame times are unknown; it says so."""
 
@@ -32,7 +29,6 @@ _MP4_HEIGHT_PX, _GIF_HEIGHT_PX = 480, 300
 _DPI = 120
 _CURVE_SHARE = 0.45
 """Of the picture's height, down to below the labels of the curve's axis."""
-ED_COLOUR, ES_COLOUR = "#f0e442", "#cc79a7"
 
 
 def draw_clip(
@@ -62,13 +58,14 @@ def draw_clip(
     from matplotlib.figure import Figure
 
     from apical.report.content import printable
+    from apical.report.curve import ON_DARK, draw_curve
     from apical.report.figures import DARK, LIGHT_TEXT, draw_legend, draw_picture, write_line
 
     refuse_existing(path, overwrite=overwrite)
     figure = Figure(figsize=(8.0, 6.4), facecolor=DARK)
     title = f"{seen.view}, {seen.clip.name}"
     write_line(figure, 0.02, 0.985, printable(title, 90), fontsize=11, weight="bold", color=LIGHT_TEXT, va="top")
-    _draw_curve(figure.add_axes((0.085, 0.63, 0.895, 0.29)), seen, volumes_ml)
+    draw_curve(figure.add_axes((0.085, 0.63, 0.895, 0.29)), seen, volumes_ml, ON_DARK)
     beat = seen.cycle.representative
     instants = _instants(beat)
     box = shown_box(*((seen.clip.images[index], masks[index]) for _, index in instants)) if instants else None
@@ -149,50 +146,3 @@ def _painted(painter: ClipPainter, n: int) -> Iterator[NDArray[np.uint8]]:
 
 def _instants(beat: Beat | None) -> list[tuple[str, int]]:
     return [] if beat is None else [("ED", beat.ed_index), ("ES", beat.es_index)]
-
-
-def _draw_curve(axes: Axes, seen: ViewClip, volumes_ml: NDArray[np.float64] | None) -> None:
-    from apical.report.figures import DARK, LIGHT_TEXT
-
-    cycle = seen.cycle
-    timed = cycle.frame_times_ms is not None
-    times = np.arange(cycle.area.size) + 1.0 if cycle.frame_times_ms is None else cycle.frame_times_ms / 1000.0
-    values = cycle.area if volumes_ml is None else volumes_ml
-    known = cycle.plausible & np.isfinite(values)
-    axes.plot(times[known], values[known], "o", markersize=2.0, color="#9aa0a6", label="each frame")
-    line = cycle.smoothed if volumes_ml is None else np.where(known, values, np.nan)
-    axes.plot(times, line, "-", linewidth=1.3, color="#56b4e9", label="smoothed" if volumes_ml is None else "volume")
-    height = np.where(np.isfinite(line), line, np.nanmean(line) if np.isfinite(line).any() else 0.0)
-    for k, beat in enumerate(cycle.beats):
-        _draw_beat(axes, beat, times, height, labelled=k == 0)
-    style: dict[str, Any] = {"color": LIGHT_TEXT, "fontsize": 8}
-    axes.set_xlabel("time in s" if timed else "frame (times unknown)", **style)
-    axes.set_ylabel("volume in mL, single plane" if volumes_ml is not None else f"cavity area in {cycle.unit}", **style)
-    axes.set_facecolor(DARK)
-    axes.tick_params(colors=LIGHT_TEXT, labelsize=7)
-    axes.margins(x=0.01, y=0.12)
-    for side in axes.spines.values():
-        side.set_color("#5f6368")
-    rate = "" if cycle.heart_rate_bpm is None else f", {cycle.heart_rate_bpm:.0f} beats/min"
-    counted = f"{len(cycle.good_beats)} of {len(cycle.beats)} beats count{rate}" if cycle.beats else "no beat found"
-    axes.set_title(counted, loc="right", **style)
-    # Above the curve, where it hides no mark.
-    style = {"facecolor": DARK, "edgecolor": DARK, "labelcolor": LIGHT_TEXT, "borderaxespad": 0.2, "borderpad": 0.2}
-    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), fontsize=6.5, ncols=4, **style)
-
-
-def _draw_beat(axes: Axes, beat: Beat, times: NDArray[Any], height: NDArray[Any], *, labelled: bool) -> None:
-    marks = [("ED", beat.ed_index, "v", ED_COLOUR), ("ES", beat.es_index, "^", ES_COLOUR)]
-    for name, index, marker, colour in marks:
-        style: dict[str, Any] = {"color": colour, "alpha": 0.4 if beat.rejected else 1.0, "zorder": 3}
-        label = name if labelled else None
-        axes.plot(times[index], height[index], marker, markersize=7, label=label, **style)
-    if beat.next_ed_index is None:
-        return
-    # Drawn once more by the next beat, if there is one.
-    axes.plot(times[beat.next_ed_index], height[beat.next_ed_index], "v", markersize=4, color=ED_COLOUR, alpha=0.6)
-    if beat.rejected:
-        begin, end = times[beat.ed_index], times[beat.next_ed_index]
-        axes.axvspan(begin, end, color="#d55e00", alpha=0.18, linewidth=0)
-        style = {"fontsize": 7, "color": "#e9a178", "ha": "center", "va": "top"}
-        axes.text((begin + end) / 2, 0.97, "left out", transform=axes.get_xaxis_transform(), **style)

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from apical.cycle.measured import ViewClip
 from apical.grid import Box, find_sector
-from apical.report.pictures import STYLES, mask_curves
+from apical.report.pictures import STYLES, around, labelled_box, mask_curves
 
 _DARK, _LIGHT, _GREY = (20, 23, 26), (232, 234, 237), (95, 99, 104)
 _LINE, _CURSOR = (86, 180, 233), (255, 255, 255)
@@ -86,18 +86,12 @@ class ClipPainter:
         return np.asarray(canvas)
 
     def _outline(self, draw: ImageDraw.ImageDraw, index: int, left: int) -> None:
-        mask = self._masks[index][self._box.slices]
-        if not mask.any():
-            return
-        # Only the labelled part is searched for outlines, with a margin to close them in.
-        rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-        top, start = max(0, int(rows[0]) - 1), max(0, int(columns[0]) - 1)
-        for curve in mask_curves(mask[top : rows[-1] + 2, start : columns[-1] + 2])[0]:
+        for curve in mask_curves(self._masks[index][self._box.slices])[0]:
             style = STYLES[curve.kind]
             for line in curve.lines:
                 # Pixel centres lie half a pixel inside the picture.
-                y = (line[:, 0] + top + 0.5) * self._scale[0]
-                x = (line[:, 1] + start + 0.5) * self._scale[1] + left
+                y = (line[:, 0] + 0.5) * self._scale[0]
+                x = (line[:, 1] + 0.5) * self._scale[1] + left
                 points = list(zip(x.tolist(), y.tolist(), strict=True))
                 draw.line([*points, points[0]], fill=style.colour, width=2, joint="curve")
 
@@ -158,12 +152,4 @@ def _shown(seen: ViewClip, masks: NDArray[np.uint8]) -> Box:
     """Return the sector's box, as the file or the picture says, widened to what the masks cover."""
     box = Box(*seen.clip.region) if seen.clip.region else find_sector(seen.clip.images)
     covered = np.asarray(masks.any(axis=0))
-    if not covered.any():
-        return box
-    rows, columns = np.flatnonzero(covered.any(axis=1)), np.flatnonzero(covered.any(axis=0))
-    return Box(
-        min(box.top, int(rows[0])),
-        min(box.left, int(columns[0])),
-        max(box.bottom, int(rows[-1]) + 1),
-        max(box.right, int(columns[-1]) + 1),
-    )
+    return around(box, labelled_box(covered)) if covered.any() else box

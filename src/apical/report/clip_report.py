@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from apical.files import csv_text, make_folder, write_text
 from apical.report import PDF, write_report
 from apical.report.beat_table import beat_table
 from apical.report.clip import FILM_SUFFIXES, curve_alone, draw_clip, write_clip_film
+from apical.report.curve import ClipCurve
 from apical.report.dicom_objects import write_dicom_objects
 from apical.study import Segmentation, Study
 
@@ -53,7 +54,7 @@ def write_clip_report(
     """
     beat = result.representative
     paths: list[Path] = []
-    curves: dict[str, bytes] = {}
+    curves: list[ClipCurve] = []
     instants: dict[str, Mapping[Phase, int]] = {}
     for view, seen in result.views.items():
         clip = seen.clip
@@ -64,7 +65,7 @@ def write_clip_report(
         if report:
             paths.append(make_folder(folder) / f"{clip.name}_curve.png")
             draw_clip(seen, masks[clip.name], paths[-1], volumes_ml=volumes_ml, overwrite=overwrite)
-            curves[f"{view}, {clip.name}"] = curve_alone(paths[-1])
+            curves.append(ClipCurve(f"{view}, {clip.name}", seen, volumes_ml, curve_alone(paths[-1])))
         for suffix in FILM_SUFFIXES if film else ():
             paths.append(folder / f"{clip.name}{suffix}")
             write_clip_film(seen, masks[clip.name], paths[-1], volumes_ml=volumes_ml, overwrite=overwrite)
@@ -91,7 +92,7 @@ def _write_tables(
     masks: Mapping[str, NDArray[np.uint8]],
     result: ClipMeasurements,
     folder: Path,
-    curves: Mapping[str, bytes],
+    curves: Sequence[ClipCurve],
     overwrite: bool,
 ) -> list[Path]:
     """Write the report of the median beat, and beats.csv."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ from apical.report.beat_table import BeatTable
 from apical.report.numbers import ABSENT, number
 from apical.report.pictures import FramePicture, measured_picture, shown_box
 from apical.study import Patient, Study
+
+if TYPE_CHECKING:
+    from apical.report.curve import ClipCurve
 
 DISCLAIMER = "Research only. Not a medical device."
 
@@ -96,6 +100,8 @@ class Content:
     footer: str
     beats: BeatTable | None = None
     """Of clips."""
+    curves: tuple[ClipCurve, ...] = ()
+    """Of clips."""
 
 
 def report_content(
@@ -104,6 +110,7 @@ def report_content(
     measurements: Measurements,
     date: str | None = None,
     beats: BeatTable | None = None,
+    curves: Sequence[ClipCurve] = (),
 ) -> Content:
     """Put a report together; the same input gives the same report, so that `date` is only what is given.
 
@@ -124,6 +131,7 @@ def report_content(
         glossary=tuple((d.value, text) for d, text in GLOSSARY.items()),
         footer=f"{DISCLAIMER} apical {apical.__version__}. {mask_source(masks)}.",
         beats=beats,
+        curves=tuple(curves),
     )
 
 

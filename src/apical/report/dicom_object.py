@@ -114,7 +114,8 @@ def derived_uid(*parts: str | bytes) -> str:
     for part in parts:
         content = part.encode() if isinstance(part, str) else part
         # The length in front: ("ab", "c") is not ("a", "bc").
-        digest.update(len(content).to_bytes(8, "big") + content)
+        digest.update(len(content).to_bytes(8, "big"))
+        digest.update(content)
     return uid_from_digest(digest.digest())
 
 

@@ -1,4 +1,4 @@
-"""All DICOM objects of one analysed study: a segmentation per image or clip, an SR, and the report's PDF."""
+"""All DICOM objects of one analysed study: a segmentation per image or clip, two SRs, and the report's PDF."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from pydicom.misc import is_dicom
 from apical.anatomy import Phase
 from apical.cycle.measured import ClipMeasurements
 from apical.measure.results import Measurements
+from apical.report.dicom_document import MeasuredImage
+from apical.report.dicom_echo import write_dicom_echo
+from apical.report.dicom_object import read_header
 from apical.report.dicom_pdf import write_dicom_pdf
 from apical.report.dicom_seg import write_dicom_seg
-from apical.report.dicom_sr import MeasuredImage, write_dicom_sr
+from apical.report.dicom_sr import write_dicom_sr
 from apical.study import Clip, Frame, Study
 
-SR, PDF = "measurements_sr.dcm", "report_pdf.dcm"
+SR, ECHO_SR, PDF = "measurements_sr.dcm", "echo_report_sr.dcm", "report_pdf.dcm"
 
 
 def write_dicom_objects(
@@ -35,7 +38,7 @@ def write_dicom_objects(
     created: datetime | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write `NAME_seg.dcm` for every DICOM image with a mask, the SR and the PDF; return their paths.
+    """Write `NAME_seg.dcm` for every DICOM image with a mask, the SRs and the PDF; return their paths.
 
     What did not come from DICOM has nothing to refer to, and is left out; without any DICOM source nothing
     is written.
@@ -49,7 +52,7 @@ def write_dicom_objects(
     instants
         Zero-based frame of ED and ES by clip name, as measured.
     beats
-        All beats of the clips, for the SR.
+        All beats of the clips, for the SRs.
     pdf
         Bytes of the report; no PDF object without them.
     stacked
@@ -75,7 +78,7 @@ def write_dicom_objects(
             continue
         sources.append(item.source)
         if item.view is not None and (frames := _instants(item, instants or {})):
-            measured.append(MeasuredImage(item.source, item.view, frames))
+            measured.append(MeasuredImage(read_header(item.source), item.view, frames))
         mask = masks.get(item.name)
         if mask is None or not mask.any():
             continue
@@ -90,10 +93,9 @@ def write_dicom_objects(
             overwrite=overwrite,
         )
     if measured:
-        written.append(folder / SR)
-        write_dicom_sr(
-            written[-1], measurements, measured, beats=beats, model=model, created=created, overwrite=overwrite
-        )
+        for name, write in ((SR, write_dicom_sr), (ECHO_SR, write_dicom_echo)):
+            written.append(folder / name)
+            write(written[-1], measurements, measured, beats=beats, model=model, created=created, overwrite=overwrite)
     if pdf is not None and sources:
         written.append(folder / PDF)
         write_dicom_pdf(written[-1], pdf, sources, created=created, overwrite=overwrite)

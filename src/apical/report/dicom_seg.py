@@ -105,10 +105,10 @@ def write_dicom_seg(
     header = read_header(source) if isinstance(source, str | Path) else source
     labels = np.ascontiguousarray(mask if mask.ndim == 3 else mask[None], dtype=np.uint8)
     numbers = _source_frames(header, labels, frames)
-    segments = [s for s in _SEGMENTS if (labels == s.label).any()]
+    segments = [s for s in _SEGMENTS if any((frame == s.label).any() for frame in labels)]
     if not segments:
         raise OutputError(f"{path}: no structure occurs in any frame, so there is no segmentation to write")
-    content = repr((algorithm, stacked_spacing_mm, numbers, labels.shape)).encode() + labels.tobytes()
+    content = b"".join([repr((algorithm, stacked_spacing_mm, numbers, labels.shape)).encode(), labels])
     seg = new_object(header, _KIND, content, created)
     _describe(seg, header, labels.shape)
     seg.SegmentSequence = [_segment_item(i + 1, s, algorithm) for i, s in enumerate(segments)]
@@ -198,9 +198,10 @@ def _add_frames(seg: Dataset, header: Dataset, n_segments: int, numbers: Sequenc
         seg.DimensionIndexSequence.append(index)
     seg.SharedFunctionalGroupsSequence = [Dataset()]
     derivations = [encoded_sequence("DerivationImageSequence", _derivation(header, number)) for number in numbers]
+    segments = [encoded_sequence("SegmentIdentificationSequence", _identification(k + 1)) for k in range(n_segments)]
     seg.PerFrameFunctionalGroupsSequence = [
-        _frame_item(derivation, segment + 1, position + 1)
-        for segment in range(n_segments)
+        _frame_item(derivation, identification, segment + 1, position + 1)
+        for segment, identification in enumerate(segments)
         for position, derivation in enumerate(derivations)
     ]
     seg.NumberOfFrames = n_segments * len(numbers)
@@ -237,16 +238,21 @@ def _derivation(header: Dataset, number: int) -> Dataset:
     return derivation
 
 
-def _frame_item(derivation: RawDataElement, segment: int, position: int) -> Dataset:
+def _identification(segment: int) -> Dataset:
+    """Return the reference to a segment, which all of its frames share."""
+    identification = Dataset()
+    identification.ReferencedSegmentNumber = segment
+    return identification
+
+
+def _frame_item(derivation: RawDataElement, identification: RawDataElement, segment: int, position: int) -> Dataset:
     content = Dataset()
     content.DimensionIndexValues = [segment, position]
     content.TemporalPositionIndex = position
-    identification = Dataset()
-    identification.ReferencedSegmentNumber = segment
     item = Dataset()
-    item[derivation.tag] = derivation
+    for shared in (derivation, identification):
+        item[shared.tag] = shared
     item.FrameContentSequence = [content]
-    item.SegmentIdentificationSequence = [identification]
     return item
 
 

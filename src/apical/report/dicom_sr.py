@@ -9,9 +9,8 @@ its reason.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,41 +18,21 @@ from typing import Any
 from pydicom.dataset import Dataset
 
 from apical import __version__
-from apical.anatomy import Phase, View
+from apical.anatomy import Phase
 from apical.cycle.measured import BeatSummary, ClipMeasurements, MeasuredBeat
-from apical.errors import OutputError
 from apical.measure.results import Measurements, Volumes
 from apical.report import dicom_codes as codes
-from apical.report.content import interval_text
 from apical.report.dicom_codes import Code, Coding
-from apical.report.dicom_object import (
-    MANUFACTURER,
-    ObjectKind,
-    derived_uid,
-    new_object,
-    read_header,
-    reference_item,
-    save,
+from apical.report.dicom_document import (
+    MeasuredImage,
+    coded,
+    load_highdicom,
+    new_document,
+    observed_by_apical,
+    source_image,
+    volumes_sentence,
 )
-
-_KIND = ObjectKind("1.2.840.10008.5.1.4.1.1.88.33", "SR", 9002, "apical: measurements")
-_INSTALL = "DICOM SR needs highdicom: install it with `pip install 'apical[clinic]'`"
-
-
-@dataclass(frozen=True)
-class MeasuredImage:
-    """A DICOM image that was measured: its file or header, its view, and the zero-based frame of each instant.
-
-    A single-frame image has the one instant that it shows, at frame 0.
-    """
-
-    source: Path | str | Dataset
-    view: View
-    frames: Mapping[Phase, int]
-
-    def header(self) -> Dataset:
-        """Return the tags of the image."""
-        return self.source if isinstance(self.source, Dataset) else read_header(self.source)
+from apical.report.dicom_object import MANUFACTURER, derived_uid, save
 
 
 def write_dicom_sr(
@@ -92,46 +71,13 @@ def write_dicom_sr(
         highdicom is not installed, no image was given or they are of several studies, a file exists already,
         or the folder cannot be written to.
     """
-    try:
-        import highdicom as hd
-    except ImportError as error:
-        raise OutputError(f"{path}: {_INSTALL}") from error
-    headers = [image.header() for image in images]
-    if len({h.StudyInstanceUID for h in headers}) != 1:
-        raise OutputError(f"{path}: an SR reports on the images of one study; give one or more images of one")
-    instants = [(h.SOPInstanceUID, i.view, sorted(i.frames.items())) for h, i in zip(headers, images, strict=True)]
+    hd = load_highdicom(path)
     of_beats = beats.as_dict() if beats else None
-    content = json.dumps([measurements.as_dict(), of_beats, model, instants], sort_keys=True).encode()
-    # The patient, study and UIDs of all our objects; highdicom then adds the document to them.
-    base = new_object(headers[0], _KIND, content, created)
-    report = _Report(hd, base.SOPInstanceUID, list(zip(headers, images, strict=True)), model)
-    _add_document(base, headers, report.content(measurements, beats)[0])
-    save(path, base, overwrite=overwrite)
-
-
-def _add_document(made: Dataset, headers: Sequence[Dataset], root: Dataset) -> None:
-    """Make an object an SR document of this content (PS3.3, C.17.2 and C.17.3), with the images as its evidence.
-
-    highdicom's own document class would load its tables of the whole standard, and date everything by the clock.
-    """
-    made.InstanceCreationDate, made.InstanceCreationTime = made.ContentDate, made.ContentTime
-    made.CompletionFlag, made.VerificationFlag, made.PreliminaryFlag = "COMPLETE", "UNVERIFIED", "PRELIMINARY"
-    made.InstanceNumber = "1"
-    made.ReferencedPerformedProcedureStepSequence = []
-    made.PerformedProcedureCodeSequence = []
-    made.CodingSchemeIdentificationSequence = [_private_scheme()]
-    study = Dataset()
-    study.StudyInstanceUID = made.StudyInstanceUID
-    study.ReferencedSeriesSequence = []
-    for series_uid in dict.fromkeys(h.SeriesInstanceUID for h in headers):
-        series = Dataset()
-        series.SeriesInstanceUID = series_uid
-        of_series = {h.SOPInstanceUID: h for h in headers if h.SeriesInstanceUID == series_uid}
-        series.ReferencedSOPSequence = [reference_item(header) for header in of_series.values()]
-        study.ReferencedSeriesSequence.append(series)
-    made.CurrentRequestedProcedureEvidenceSequence = [study]
-    for element in root:
-        made[element.tag] = element
+    document, sources = new_document(path, images, [measurements.as_dict(), of_beats, model], 1, created)
+    document.CodingSchemeIdentificationSequence = [_private_scheme()]
+    for element in _Report(hd, document.SOPInstanceUID, sources, model).content(measurements, beats)[0]:
+        document[element.tag] = element
+    save(path, document, overwrite=overwrite)
 
 
 class _Report:
@@ -149,24 +95,17 @@ class _Report:
             groups += [self._medians(summary, beats) for summary in beats.summaries.values()]
             for number, beat in enumerate(beats.beats, start=1):
                 groups += self._of_beat(number, beat)
-        device = sr.DeviceObserverIdentifyingAttributes(
-            uid=derived_uid("apical", __version__),
-            name="apical",
-            manufacturer_name=MANUFACTURER,
-            model_name=f"apical {__version__}",
-        )
-        observer = sr.ObserverContext(_code(("121007", "DCM", "Device")), device)
         report = sr.MeasurementReport(
-            observation_context=sr.ObservationContext(observer_device_context=observer),
-            procedure_reported=_code(codes.TRANSTHORACIC_ECHO),
+            observation_context=observed_by_apical(self._hd),
+            procedure_reported=coded(codes.TRANSTHORACIC_ECHO),
             imaging_measurements=[g for g in groups if g is not None] or [self._group("none", "nothing", [])],
         )
         evaluations = sr.ContainerContentItem(
-            name=_code(codes.QUALITATIVE_EVALUATIONS), relationship_type=sr.RelationshipTypeValues.CONTAINS
+            name=coded(codes.QUALITATIVE_EVALUATIONS), relationship_type=sr.RelationshipTypeValues.CONTAINS
         )
         evaluations.ContentSequence = sr.ContentSequence(
             [
-                sr.TextContentItem(_code(name), text, relationship_type=sr.RelationshipTypeValues.CONTAINS)
+                sr.TextContentItem(coded(name), text, relationship_type=sr.RelationshipTypeValues.CONTAINS)
                 for name, text in _texts(measurements)
             ]
         )
@@ -222,50 +161,37 @@ class _Report:
             return None
         return sr.MeasurementsAndQualitativeEvaluations(
             tracking_identifier=sr.TrackingIdentifier(uid=derived_uid(self._uid, name), identifier=f"apical {name}"),
-            finding_sites=[sr.FindingSite(_code(codes.LEFT_VENTRICLE))],
+            finding_sites=[sr.FindingSite(coded(codes.LEFT_VENTRICLE))],
             algorithm_id=self._algorithm(parameters),
             measurements=measured,
-            source_images=[self._reference(sr.SourceImageForMeasurementGroup, i, tuple(Phase)) for i in self._images],
+            source_images=[source_image(sr.SourceImageForMeasurementGroup, h, i, Phase) for h, i in self._images],
         )
 
     def _measurement(self, value: float, unit: str, coding: Coding, method: str, derivation: Code | None = None) -> Any:
         sr = self._hd.sr
         used = [(h, i) for h, i in self._images if any(p in i.frames for p in coding.phases)]
         return sr.Measurement(
-            name=_code(coding.name),
+            name=coded(coding.name),
             value=round(value, 3),
-            unit=_code(codes.UNITS[unit]),
+            unit=coded(codes.UNITS[unit]),
             algorithm_id=self._algorithm(method) if method else None,
-            derivation=_code(derivation) if derivation else None,
-            finding_sites=[sr.FindingSite(_code(coding.site))] if coding.site else None,
-            method=_code(coding.method) if coding.method else None,
-            referenced_images=[self._reference(sr.SourceImageForMeasurement, i, coding.phases) for i in used] or None,
+            derivation=coded(derivation) if derivation else None,
+            finding_sites=[sr.FindingSite(coded(coding.site))] if coding.site else None,
+            method=coded(coding.method) if coding.method else None,
+            referenced_images=[source_image(sr.SourceImageForMeasurement, h, i, coding.phases) for h, i in used]
+            or None,
         )
 
     def _algorithm(self, parameters: str) -> Any:
         name = f"apical, {self._model}" if self._model else "apical"
         return self._hd.sr.AlgorithmIdentification(name=name, version=__version__, parameters=[parameters])
 
-    @staticmethod
-    def _reference(kind: Any, image: tuple[Dataset, MeasuredImage], phases: Iterable[Phase]) -> Any:
-        header, measured = image
-        frames = sorted({measured.frames[p] + 1 for p in phases if p in measured.frames})
-        multi_frame = "NumberOfFrames" in header
-        return kind(header.SOPClassUID, header.SOPInstanceUID, frames if multi_frame and frames else None)
-
 
 def _texts(measurements: Measurements) -> list[tuple[Code, str]]:
     """Return status, findings and the reason of every absent number, as plain sentences."""
     texts = []
     for volumes in measurements.volumes.values():
-        line = f"Volumes, definition {volumes.definition}: {volumes.status}; {volumes.method}."
-        if volumes.ef_reference is not None:
-            line += f" EF {volumes.ef_reference.grade}, reference range {volumes.ef_reference.range}."
-        if interval := interval_text(volumes):
-            line += f" {interval}"
-        if volumes.absent_because:
-            line += f" Absent: {volumes.absent_because}"
-        texts.append((codes.COMMENT, line))
+        texts.append((codes.COMMENT, volumes_sentence(volumes)))
     for finding in measurements.findings:
         texts.append((codes.FINDING, f"{finding.severity.capitalize()}: {finding.sentence}"))
     for name, quantity in measurements.quantities.items():
@@ -278,13 +204,6 @@ def _texts(measurements: Measurements) -> list[tuple[Code, str]]:
         if quantity.caution:
             texts.append((codes.COMMENT, f"{quantity.label}, caution: {quantity.caution}"))
     return texts
-
-
-def _code(code: Code) -> Any:
-    from highdicom.sr import CodedConcept
-
-    value, scheme, meaning = code
-    return CodedConcept(value, scheme, meaning)
 
 
 def _private_scheme() -> Dataset:

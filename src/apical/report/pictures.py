@@ -158,18 +158,27 @@ def mask_curves(mask: Mask) -> tuple[tuple[Curve, ...], int]:
     -------
     The curves, and how many pieces were left out because there were too many.
     """
-    cavity = mask == Label.LV_CAVITY
+    if not mask.any():
+        return (), 0
+    # Only the labelled part is looked through, with a margin in which holes differ from the outside.
+    box = labelled_box(mask)
+    top, left = max(0, box.top - 1), max(0, box.left - 1)
+    part = mask[top : box.bottom + 1, left : box.right + 1]
+    cavity = part == Label.LV_CAVITY
     regions = {
-        CurveKind.ATRIUM: mask == Label.LEFT_ATRIUM,
-        CurveKind.EPICARDIUM: cavity | (mask == Label.MYOCARDIUM),
+        CurveKind.ATRIUM: part == Label.LEFT_ATRIUM,
+        CurveKind.EPICARDIUM: cavity | (part == Label.MYOCARDIUM),
         CurveKind.ENDOCARDIUM: cavity,
     }
     curves, left_out = [], 0
     for kind, region in regions.items():
-        if kind is CurveKind.EPICARDIUM and not (mask == Label.MYOCARDIUM).any():
+        if kind is CurveKind.EPICARDIUM and not (part == Label.MYOCARDIUM).any():
             continue
         pieces = _pieces(region)
-        shown = [trace_outline(p, (1.0, 1.0), _SMOOTHING_PX) + corner for p, corner in islice(pieces, _LARGEST_PIECES)]
+        shown = [
+            trace_outline(piece, (1.0, 1.0), _SMOOTHING_PX) + (corner + (top, left))
+            for piece, corner in islice(pieces, _LARGEST_PIECES)
+        ]
         left_out += sum(1 for _ in pieces)
         if shown:
             curves.append(Curve(kind, tuple(shown), closed=True))
@@ -220,10 +229,18 @@ def _picture(
 def shown_box(*frames: tuple[Image, Mask | None]) -> Box:
     """Return the part to be shown of frames of one size: the sectors of all, and all that their masks cover."""
     boxes = [find_sector(image) for image, _ in frames]
-    for _, mask in frames:
-        if mask is not None and mask.any():
-            rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-            boxes.append(Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1))
+    boxes += [labelled_box(mask) for _, mask in frames if mask is not None and mask.any()]
+    return around(*boxes)
+
+
+def around(*boxes: Box) -> Box:
+    """Return the box that holds all of these."""
     return Box(
         min(b.top for b in boxes), min(b.left for b in boxes), max(b.bottom for b in boxes), max(b.right for b in boxes)
     )
+
+
+def labelled_box(mask: NDArray[np.uint8 | np.bool_]) -> Box:
+    """Return the box of all that a mask (row, column) labels, which must be something."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)

@@ -73,5 +73,5 @@ def _png(image: NDArray[np.uint8]) -> str:
     picture = Image.fromarray(np.ascontiguousarray(image))
     picture.thumbnail((_LARGEST_PX, _LARGEST_PX), Image.Resampling.BILINEAR)
     file = io.BytesIO()
-    picture.save(file, "PNG", optimize=True)
+    picture.save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode("ascii")
