@@ -97,3 +97,11 @@ def test_frames_are_those_that_a_clip_shows_at_its_turns(beating: Study):
         np.testing.assert_array_equal(frame.reference, masks[turn])
         picture = phantom.clip(frame.view).images[turn].astype(float)
         assert np.corrcoef(picture.ravel(), frame.image.astype(float).ravel())[0, 1] > 0.95
+
+
+def test_the_last_epoch_is_kept_where_asked_for(beating: Study, tmp_path: Path):
+    with Store(store_of(tmp_path / "two.h5", ("patient0001", as_study(make_patient(1))), ("w", beating))) as store:
+        split, config = Split(("patient0001",), ("w",), (), "by hand"), replace(SMALL, epochs=3, keep="last")
+        progress = train(store, split, tmp_path / "run", config, device="cpu")
+    assert progress.best_epoch == progress.epoch == 3
+    assert "val_dice_mean" in progress.history[-1]

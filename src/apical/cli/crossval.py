@@ -20,6 +20,7 @@ from apical.cli.recipe import (
     Channels,
     Device,
     Epochs,
+    Keep,
     LearningRate,
     MaxMinutes,
     Patience,
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 N_FOLDS = 10
 """CAMUS's own folds."""
 
-SETTINGS_JSON = "crossval.json"
-
 
 def crossval(
     stores: Stores,
@@ -53,6 +52,7 @@ def crossval(
     epochs: Epochs = None,
     max_minutes: MaxMinutes = None,
     patience: Patience = None,
+    keep: Keep = "best",
     batch: Batch = None,
     learning_rate: LearningRate = None,
     channels: Channels = None,
@@ -88,6 +88,7 @@ def crossval(
             epochs=epochs,
             max_minutes=max_minutes,
             patience=patience,
+            keep=keep,
             batch=batch,
             learning_rate=learning_rate,
             channels=channels,
@@ -139,12 +140,13 @@ def _claim(output: Path, stores: Sequence[Store], config: TrainConfig) -> None:
     """
     from apical.evaluate.evaluation import RESULT_FILES
     from apical.files import make_folder, refuse_existing, write_text
+    from apical.network.manifest import CROSSVAL
 
     settings: dict[str, Any] = {
         "data": [{"name": store.path.name, "content_sha256": store.content_sha256} for store in stores],
         "recipe": json.loads(json.dumps(asdict(config))),
     }
-    path = output / SETTINGS_JSON
+    path = output / CROSSVAL
     if not path.exists():
         for name in RESULT_FILES:
             refuse_existing(output / name, overwrite=False)

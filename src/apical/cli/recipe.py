@@ -10,6 +10,7 @@ import typer
 
 from apical.cli.console import progress_bar, say
 from apical.cli.options import parse_channels, parse_views
+from apical.errors import InputError
 
 if TYPE_CHECKING:
     from apical.network.checkpoint import Progress
@@ -28,6 +29,9 @@ ViewName = Annotated[str, typer.Option("--view", help="2CH, 4CH or both.")]
 Epochs = Annotated[int | None, typer.Option(min=1, help="Epochs [default: 50].")]
 MaxMinutes = Annotated[float | None, typer.Option(min=0.01, help="Wall-clock budget of one training.")]
 Patience = Annotated[int | None, typer.Option(min=1, help="Epochs without progress before stopping.")]
+Keep = Annotated[
+    str, typer.Option(help="Weights to keep: 'best' by the watched patients' Dice, or those of the 'last' epoch.")
+]
 Batch = Annotated[int | None, typer.Option(min=1, help="Frames per step.")]
 LearningRate = Annotated[float | None, typer.Option(min=0, help="Peak learning rate.")]
 Channels = Annotated[str | None, typer.Option(help="Feature channels per level, e.g. 32,64,128,192,256.")]
@@ -42,6 +46,7 @@ def make_recipe(
     epochs: int | None,
     max_minutes: float | None,
     patience: int | None,
+    keep: str,
     batch: int | None,
     learning_rate: float | None,
     channels: str | None,
@@ -52,14 +57,17 @@ def make_recipe(
     Raises
     ------
     InputError
-        When a view or the channels make no sense.
+        When a view, the weights to keep or the channels make no sense.
     """
+    if keep not in ("best", "last"):
+        raise InputError(f"--keep '{keep}': choose best or last")
     views = parse_views(view)  # before the heavy import: a wrong word is told at once
     levels = parse_channels(channels) if channels else None
     from apical.network.training import TrainConfig
     from apical.network.unet import UNetConfig
 
     asked = {
+        "keep": keep,
         "epochs": epochs,
         "max_minutes": max_minutes,
         "patience": patience,

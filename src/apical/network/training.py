@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -53,6 +54,8 @@ class TrainConfig:
     """Wall-clock budget; the learning rate then reaches its end with the clock instead of the epochs."""
     patience: int = 20
     """Epochs without a better validation Dice after which training stops."""
+    keep: Literal["best", "last"] = "best"
+    """Weights that are kept: of the best validation Dice, or of the last epoch, whatever was watched."""
     batch: int = 16
     learning_rate: float = 2e-3
     warmup_steps: int = 200
@@ -61,7 +64,7 @@ class TrainConfig:
     """Decay per step of the exponential moving average of the weights, which is what is kept."""
     other_phase_probability: float = 0.6
     """Share of the samples that show the network the other phase where there is one: it must do without, too."""
-    phantom_share: float = 0.1
+    phantom_share: float = 0.3
     """Phantom frames in an epoch, as a share of the real ones, where there is a store of them."""
     view_weight: float = 0.1
     """Weight of the view recognition loss beside segmentation."""
@@ -146,7 +149,9 @@ def train(
             row |= validate(average, watched, config) if watched else {}
         progress.epoch += 1
         progress.seconds += time.monotonic() - started
-        dice = row.get("val_dice_mean", float(progress.epoch))  # nothing to watch: the last epoch is the best
+        dice = float(progress.epoch)  # nothing to judge by: the last epoch is the best
+        if config.keep == "best":
+            dice = row.get("val_dice_mean", dice)
         if rank == 0 and dice > progress.best_dice:
             progress.best_dice, progress.best_epoch = dice, progress.epoch
             write_tensors(run / BEST, average.state_dict(), {"config": json.dumps(asdict(config.unet))})
