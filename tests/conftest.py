@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import matplotlib
 import pytest
 
+from cli_runs import Stub, patient
 from commands import Result, Run
 
 matplotlib.use("Agg")
@@ -58,3 +59,25 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed in (1, 2):
         write_camus_nifti(folder, make_patient(seed, id=f"patient{seed:04d}"))
     return folder
+
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Stub], None]:
+    """Let commands run this in place of a model."""
+    from apical.segment import Segmenter
+
+    return lambda stub: monkeypatch.setattr(Segmenter, "load", lambda *_arguments, **_options: stub)
+
+
+@pytest.fixture
+def stub(use: Callable[[Stub], None]) -> None:
+    """Let commands run a model that outlines squares."""
+    use(Stub())
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Folder of three patients with expert masks, patient0001 to patient0003."""
+    for n in (1, 2, 3):
+        patient(tmp_path / "in" / f"patient000{n}")
+    return tmp_path / "in"

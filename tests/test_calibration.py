@@ -212,7 +212,7 @@ def test_a_bound_that_bounds_nothing_is_refused(change: dict[str, object]):
 
 def test_no_calibration_without_unseen_patients():
     unseen = Evaluation("model", (), tuple(pairs(30)), data="camus.h5")
-    assert unseen.calibration.source == "camus.h5"
+    assert unseen.calibration.source == "those that the network had never seen"
     assert len(unseen.calibration.bounds) == 3
     assert "## EF interval" in "\n".join(calibration.interval_section(unseen.calibration, unseen.volumes))
     seen = replace(unseen, seen_in_training=True)
@@ -275,4 +275,4 @@ def test_pooled_folds_calibrate_together():
     pooled = pool([fold("one", range(20)), fold("two", range(20, 40))], "folds")
     assert {b.n for b in pooled.calibration.bounds} == {40}
     assert {b.method for b in pooled.calibration.bounds} == {BIPLANE, "single plane (2CH)"}
-    assert pooled.calibration.source == "camus.h5"
+    assert pooled.calibration.source == "those that the network had never seen"

@@ -1,4 +1,4 @@
-"""Imports beside the network."""
+"""Imports beside other work."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ from apical.cli import preload
 
 
 @pytest.mark.parametrize(("report", "dicom"), [(True, True), (True, False), (False, True), (False, False)])
-def test_what_the_writing_needs_is_there_at_the_end(monkeypatch: pytest.MonkeyPatch, report: bool, dicom: bool):
+def test_only_what_will_be_written_is_prepared(report: bool, dicom: bool):
+    names = preload.writing(report=report, dicom=dicom)
+    assert ("apical.report.pdf" in names) is report
+    assert ("highdicom.sr" in names) is dicom
+
+
+def test_what_is_named_is_there_at_the_end(monkeypatch: pytest.MonkeyPatch):
     asked: list[str] = []
     monkeypatch.setattr(preload, "import_module", asked.append)
-    with preload.writing_prepared(report=report, dicom=dicom):
+    names = [*preload.READING_DICOM, *preload.writing(report=True, dicom=True)]
+    with preload.imported_beside(names):
         pass
-    assert ("apical.report.pdf" in asked) is report
-    assert ("highdicom.sr" in asked) is dicom
-    assert all(find_spec(name) for name in asked)
+    assert asked == names
+    assert all(find_spec(name) for name in names)
 
 
 def test_a_library_that_is_missing_is_left_to_its_user(monkeypatch: pytest.MonkeyPatch):
@@ -25,6 +31,6 @@ def test_a_library_that_is_missing_is_left_to_its_user(monkeypatch: pytest.Monke
         raise ImportError(name)
 
     monkeypatch.setattr(preload, "import_module", missing)
-    with preload.writing_prepared(report=True, dicom=True):
+    with preload.imported_beside(preload.READING_DICOM):
         done = True
     assert done

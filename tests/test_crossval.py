@@ -89,6 +89,7 @@ def test_each_patient_is_judged_once_by_a_network_that_never_saw_it(apical: Run,
     result = apical(*command)
     assert result.code == ExitCode.OK, result.err
     written = json.loads(result.out)
+    assert pooled["precision"] == written["figures"]["precision"] == "float32"
     assert written["sha256"] == written["figures"]["model_sha256"] == pooled["folds"][0]["model_sha256"]
     assert written["folder"] == str(tmp_path / "model")
     summary = fold / "evaluation" / "summary.json"

@@ -37,6 +37,7 @@ def test_who_was_asked_for_and_is_not_in_the_data_is_named(apical: Run, phantoms
     assert "**Asked for, but not scored: 1.** patient0777 is not in the data." in (out / "report.md").read_text()
     assert summary["patients"] == ["patient0001"]
     assert (summary["model_sha256"], summary["apical_version"]) == (find_model().sha256, __version__)
+    assert summary["precision"] == "float32"
     assert summary["seen_in_training"] == ("patient0001" in find_model().seen_patients)
     assert ("seen in training" in summary["name"]) == summary["seen_in_training"]
 
@@ -91,6 +92,7 @@ def test_a_comparison_gives_the_same_numbers_to_a_program(apical: Run, phantoms:
     written = json.loads((tmp_path / "model" / "summary.json").read_text())
     assert second["model_sha256"] == written["model_sha256"] == find_model().sha256
     assert (first["model_sha256"], first["patients"]) == (None, written["patients"])
+    assert first["precision"] is None
     (pair,) = compared["differences"]
     foreground = pair["dice"][0]
     assert foreground["first"] == 1.0

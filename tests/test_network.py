@@ -1,4 +1,4 @@
-"""Training on two phantoms: it learns, repeats itself, survives kills, and the exported file says the same."""
+"""Training on two phantoms: it learns, repeats itself and survives kills."""
 
 from __future__ import annotations
 
@@ -18,40 +18,25 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs `pip install apical[train]`")
 
 from apical.anatomy import View
-from apical.calibration import Calibration, ErrorBound
-from apical.errors import InputError, ModelError, OutputError
-from apical.models import find_model
+from apical.errors import InputError, OutputError
 from apical.network.checkpoint import read_tensors
 from apical.network.dataset import load_frames
-from apical.network.export import export, load_run
 from apical.network.training import TrainConfig, learning_rate, pick_device, train
 from apical.network.unet import UNet, UNetConfig, start_from
 from apical.phantom import as_study, make_patient
-from apical.segment import Segmenter
 from apical.split import Split
 from apical.store import Store, StoreWriter
-
-SMALL = TrainConfig(size=64, epochs=3, batch=4, warmup_steps=2, unet=UNetConfig((8, 16)))
-SPLIT = Split(("patient0001",), ("patient0002",), (), "by hand")
+from network_runs import SMALL, SPLIT, small_run, store_of_phantoms
 
 
 @pytest.fixture(scope="module")
 def store_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("store") / "phantoms.h5"
-    writer = StoreWriter(path)
-    for seed in (1, 2, 3):
-        study = as_study(make_patient(seed))
-        writer.add(replace(study, patient=replace(study.patient, id=f"patient{seed:04d}")))
-    writer.close()
-    return path
+    return store_of_phantoms(tmp_path_factory.mktemp("store") / "phantoms.h5")
 
 
 @pytest.fixture(scope="module")
 def run(store_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "whole"
-    with Store(store_path) as store:
-        train(store, SPLIT, folder, SMALL, device="cpu")
-    return folder
+    return small_run(store_path, tmp_path_factory.mktemp("runs") / "whole")
 
 
 def weights(run: Path, name: str = "last") -> dict[str, np.ndarray]:
@@ -123,7 +108,7 @@ TRAIN = """
 import sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
-from test_network import SMALL, SPLIT
+from network_runs import SMALL, SPLIT
 from apical.network.training import train
 from apical.store import Store
 with Store(Path({store!r})) as store:
@@ -238,149 +223,6 @@ def test_a_widened_start_ignores_the_other_phase():
     pair = torch.rand(1, 2, 64, 64) * 255
     with torch.no_grad():
         torch.testing.assert_close(wide(pair)[0], narrow(pair[:, :1])[0])
-
-
-def test_the_exported_model_gives_the_networks_scores(run: Path, tmp_path: Path):
-    evaluation = tmp_path / "evaluation"
-    evaluation.mkdir()
-    export(run, tmp_path / "bare")
-    figures = {"model_sha256": find_model(tmp_path / "bare").sha256, "patients": ["p"], "seen_in_training": False}
-    (evaluation / "summary.json").write_text(json.dumps(figures))
-    (evaluation / "report.md").write_text("# Evaluation of x\n\nmeasured\n\n## View 2CH\n\n![dice](dice.png)\n")
-    export(run, tmp_path / "model", evaluation=evaluation)
-    network, _ = load_run(run)
-    images = torch.rand(3, 2, 64, 64, generator=torch.Generator().manual_seed(0)) * 255
-    with torch.no_grad():
-        expected = dict(zip(("scores", "views", "confidence", "unlike"), network(images), strict=True))
-    for runtime in ("onnxruntime", "openvino"):
-        pytest.importorskip(runtime)
-        segmenter = Segmenter.load(tmp_path / "model", runtime)
-        got = segmenter._runtime(images.numpy())
-        assert got.keys() == expected.keys()
-        for name, values in expected.items():
-            np.testing.assert_allclose(got[name], values.numpy(), atol=1e-3, rtol=1e-3, err_msg=name)
-    card = (tmp_path / "model" / "MODEL_CARD.md").read_text()
-    config = find_model(tmp_path / "model").config
-    assert config["figures"] == figures
-    assert "![" not in card
-    for needed in (
-        "CC BY-NC-SA 4.0",
-        "Not a medical device",
-        "10.1109/TMI.2019.2900516",
-        config["sha256"],
-        "measured",
-        "### View 2CH",
-    ):
-        assert needed in card
-    assert config["training"]["split"]["train"] == ["patient0001"]
-    with pytest.raises(OutputError, match="exists already"):
-        export(run, tmp_path / "model")
-
-
-@pytest.mark.parametrize(
-    ("others", "why"),
-    [
-        ({"model_sha256": "0" * 64}, "not of this run's network"),
-        ({"model_sha256": None}, "not of this run's network"),
-        ({"patients": ["patient0001", "patient0009"]}, "scored 1 patients that the run learned from or watched"),
-        ({"patients": ["patient0002"]}, "scored 1 patients that the run learned from or watched"),
-        ({"seen_in_training": True}, "patients who may be among those"),
-    ],
-)
-def test_a_card_takes_figures_of_its_own_network_on_unseen_patients_only(
-    run: Path, tmp_path: Path, others: dict[str, object], why: str
-):
-    export(run, tmp_path / "model")
-    right = {
-        "model_sha256": find_model(tmp_path / "model").sha256,
-        "patients": ["patient0009"],
-        "seen_in_training": False,
-    }
-    evaluation = tmp_path / "evaluation"
-    evaluation.mkdir()
-    (evaluation / "report.md").write_text("# Evaluation\n")
-    (evaluation / "summary.json").write_text(json.dumps(right))
-    export(run, tmp_path / "right", evaluation=evaluation)
-    (evaluation / "summary.json").write_text(json.dumps(right | others))
-    with pytest.raises(InputError, match=why):
-        export(run, tmp_path / "wrong", evaluation=evaluation)
-    assert not (tmp_path / "wrong" / "config.json").exists()
-
-
-def test_a_run_on_all_patients_takes_the_figures_of_the_one_before(run: Path, store_path: Path, tmp_path: Path):
-    everybody = Split(("patient0001", "patient0002", "patient0003"), (), (), "by hand")
-    with Store(store_path) as store:
-        train(store, everybody, tmp_path / "all", replace(SMALL, epochs=1), start=run, device="cpu")
-        train(store, everybody, tmp_path / "other", replace(SMALL, batch=2), start=run, device="cpu")
-        train(store, everybody, tmp_path / "alone", SMALL, device="cpu")
-    export(run, tmp_path / "split")
-    split = find_model(tmp_path / "split")
-    found = Calibration(0.9, "hearts", ("patient0003",), (ErrorBound("biplane", "ef_percent", 50, 8.0),))
-    summary = {"model_sha256": split.sha256, "patients": ["patient0003"], "seen_in_training": False}
-    evaluation = tmp_path / "evaluation"
-    evaluation.mkdir()
-    (evaluation / "report.md").write_text("# Evaluation\n")
-    (evaluation / "summary.json").write_text(json.dumps(summary | {"ef_interval": {"calibration": found.as_dict()}}))
-    export(tmp_path / "all", tmp_path / "model", evaluation=evaluation, before=run)
-    model = find_model(tmp_path / "model")
-    assert model.sha256 != split.sha256 == model.config["judged"]["sha256"]
-    assert model.config["figures"]["patients"] == ["patient0003"]
-    assert "before it went on with these patients" in model.calibration.note
-    assert model.seen_patients == set(everybody.train)
-    card = (model.folder / "MODEL_CARD.md").read_text()
-    assert "These are the figures of the network before" in card
-    assert split.sha256[:16] in card
-    for name, before, why in (
-        ("all", None, "not of this run's network"),
-        ("alone", run, "not the run that this one went on from"),
-        ("other", run, "its recipe had another batch"),
-    ):
-        with pytest.raises(InputError, match=why):
-            export(tmp_path / name, tmp_path / "refused", evaluation=evaluation, before=before)
-
-
-def test_a_model_carries_the_errors_of_unseen_patients(run: Path, tmp_path: Path):
-    found = Calibration(0.9, "hearts", ("patient0002",), (ErrorBound("biplane", "ef_percent", 50, 8.0),))
-
-    def evaluation(name: str, **others: object) -> Path:
-        folder = tmp_path / name
-        folder.mkdir()
-        summary = {"ef_interval": {"calibration": found.as_dict(), "half_splits": [], "own": []}} | others
-        (folder / "summary.json").write_text(json.dumps(summary))
-        (folder / "report.md").write_text("# Evaluation\n")
-        return folder
-
-    export(run, tmp_path / "bare")
-    bare = find_model(tmp_path / "bare")
-    assert bare.calibration.bounds == ()
-    assert "none: not calibrated" in (bare.folder / "MODEL_CARD.md").read_text()
-    own = evaluation("own", model_sha256=bare.sha256, patients=["patient0003"], seen_in_training=False)
-    export(run, tmp_path / "model", evaluation=own)
-    model = find_model(tmp_path / "model")
-    assert model.calibration == found
-    assert model.config["figures"]["ef_interval"] == {"half_splits": [], "own": []}
-    assert "split conformal, 90 %, on 1 patients of hearts" in (model.folder / "MODEL_CARD.md").read_text()
-    export(run, tmp_path / "folded", calibration=evaluation("folds", model_sha256=None, folds=[{"name": "1"}]))
-    assert "cross-validation" in find_model(tmp_path / "folded").calibration.note
-    empty = {"ef_interval": {"calibration": Calibration().as_dict()}, "model_sha256": bare.sha256}
-    for name, others, why in (
-        ("foreign", {"model_sha256": "0" * 64}, "neither of this network"),
-        ("seen", empty, "no unseen patients"),
-        ("old", {"ef_interval": {}}, r"no errors of EF in its summary\.json"),
-    ):
-        with pytest.raises(InputError, match=why):
-            export(run, tmp_path / "refused", calibration=evaluation(name, **others))
-    path = model.folder / "config.json"
-    damaged = json.loads(path.read_text())
-    damaged["ef_interval"]["bounds"][0]["bound"] = -1
-    path.write_text(json.dumps(damaged))
-    with pytest.raises(ModelError, match="damaged model description"):
-        find_model(model.folder)
-
-
-def test_a_folder_without_a_finished_epoch_is_no_run(tmp_path: Path):
-    with pytest.raises(InputError, match="no run"):
-        export(tmp_path, tmp_path / "model")
 
 
 def test_a_size_that_does_not_divide_is_refused(store_path: Path, tmp_path: Path):

@@ -189,7 +189,7 @@ def test_a_store_killed_at_any_moment_goes_on_to_the_same_content(tmp_path: Path
         time.sleep(float(random.uniform(0, 0.01)))
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        parts = {p.stem for p in (tmp_path / "killed.h5.parts").glob("patient*.h5")}
+        parts = {p.stem for p in (tmp_path / "killed.h5.parts").glob("patient*.apical-part")}
         assert len(parts) > written, "a run that was killed after its first patient keeps what it wrote"
         written = len(parts)
         assert not path.exists()

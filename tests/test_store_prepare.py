@@ -74,7 +74,7 @@ def test_the_parts_of_another_dataset_are_never_merged(apical: Run, tmp_path: Pa
     assert result.one_line
     assert "s.h5.parts" in result.err
     assert "--overwrite" in result.err
-    assert (tmp_path / "s.h5.parts" / "patient0001.h5").is_file(), "a refusal deletes nothing"
+    assert (tmp_path / "s.h5.parts" / "patient0001.apical-part").is_file(), "a refusal deletes nothing"
     assert apical("prepare", other, "-o", output, "--overwrite").code == ExitCode.OK
     prepare_store(other, tmp_path / "fresh.h5", {}, Told())
     with Store(output) as mixed, Store(tmp_path / "fresh.h5") as fresh:
@@ -107,11 +107,20 @@ def test_a_run_that_finished_nobody_stands_in_nobodys_way(tmp_path: Path):
 
 
 def test_files_of_somebody_else_beside_the_parts_stay(tmp_path: Path):
-    data, output = dataset(tmp_path / "data", "patient0001"), tmp_path / "s.h5"
+    data, output, parts = dataset(tmp_path / "data", "patient0001"), tmp_path / "s.h5", tmp_path / "s.h5.parts"
     interrupted(data, output, 0)
-    (tmp_path / "s.h5.parts" / "notes.txt").write_text("mine")
+    for name in ("notes.txt", "other.h5"):
+        (parts / name).write_text("mine")
     prepare_store(data, output, {}, Told())
-    assert [p.name for p in (tmp_path / "s.h5.parts").iterdir()] == ["notes.txt"]
+    assert sorted(path.name for path in parts.iterdir()) == ["notes.txt", "other.h5"]
+
+
+def test_a_folder_of_somebody_else_by_that_name_keeps_its_stores(tmp_path: Path):
+    data, output, theirs = dataset(tmp_path / "data", "patient0001"), tmp_path / "s.h5", tmp_path / "s.h5.parts"
+    theirs.mkdir()
+    (theirs / "patient0009.h5").write_text("mine")
+    assert prepare_store(data, output, {}, Told(), overwrite=True) == 1
+    assert [path.name for path in theirs.iterdir()] == ["patient0009.h5"]
 
 
 def test_finished_patients_are_not_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -159,7 +168,7 @@ def test_what_the_interrupted_run_left_out_is_named_again(tmp_path: Path):
 def test_a_damaged_part_is_made_again(tmp_path: Path):
     data, output = dataset(tmp_path / "data", "patient0001", "patient0002"), tmp_path / "s.h5"
     interrupted(data, output, 1)
-    (tmp_path / "s.h5.parts" / "patient0001.h5").write_bytes(b"rubbish")
+    (tmp_path / "s.h5.parts" / "patient0001.apical-part").write_bytes(b"rubbish")
     assert prepare_store(data, output, {}, Told()) == 2
 
 

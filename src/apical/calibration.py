@@ -116,7 +116,7 @@ class Calibration:
     level
         Nominal coverage of the intervals.
     source
-        Name of the data set of the patients.
+        What the patients are of, as it follows their number in a sentence.
     patients
         Ids of those whose errors gave the bounds: on them the coverage cannot be shown.
     bounds

@@ -88,7 +88,8 @@ def score_model(segmenter: Segmenter, data: Path, wanted: set[str] | None, *, ev
             yield replace(study, frames=tuple(f for f in study.frames if f.view in model.views))
 
     name = segmenter.name
-    result = _score(data, wanted, segmenter.segment, known, name=name, model_sha256=model.sha256)
+    made_by = {"model_sha256": model.sha256, "precision": str(segmenter.precision)}
+    result = _score(data, wanted, segmenter.segment, known, name=name, **made_by)
     if strangers:
         say(f"warning: {len(strangers)} patients bear numbers of the PNG tree; who of them was learned from is unknown")
         title = f"{name} (patients seen in training may be included: their numbers are not CAMUS's)"
@@ -107,6 +108,7 @@ def _score(
     *,
     name: str,
     model_sha256: str | None = None,
+    precision: str | None = None,
 ) -> Evaluation:
     """Score with a progress bar, and say at once what could not be scored."""
     from apical.evaluate import evaluate as score
@@ -121,6 +123,7 @@ def _score(
             name=name,
             wanted=wanted or (),
             model_sha256=model_sha256,
+            precision=precision,
             data=data.name,
         )
     if result.left_out:

@@ -93,6 +93,22 @@ def train(
         print_json(asdict(progress) | {"run": str(output), "views": [str(v) for v in View if v in config.views]})
 
 
+def average(
+    stores: Stores,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Run folder to write.")],
+    runs: Annotated[list[Path], typer.Option("--run", help="Run to take the mean of; give two or more.")],
+) -> None:
+    """Write the mean of the weights of several runs of one split as a run of its own, for `apical export`."""
+    from contextlib import ExitStack
+
+    from apical.network.averaging import average_runs
+    from apical.store import Store
+
+    with ExitStack() as opened:
+        average_runs([opened.enter_context(Store(path)) for path in stores], runs, output)
+    say(f"{output}: the mean of {len(runs)} runs; go on with `apical export {output} -o MODEL`")
+
+
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder made by `apical train`.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Model folder to write.")],
@@ -145,4 +161,4 @@ def models(as_json: Json = False) -> None:
     print_table(table)
 
 
-COMMANDS = (train, export, models)
+COMMANDS = (train, average, export, models)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,8 +42,12 @@ def predicted(segmenter: Segmenter) -> MaskSource:
     return MaskSource(segmenter.segment, f"{name}, {runtime}", name, segmenter.model.config["sha256"], runtime)
 
 
-def mask_source(masks: str | None, model: str, runtime: str, precision: str) -> MaskSource:
+def mask_source(
+    masks: str | None, model: str, runtime: str, precision: str, *, beside: Iterable[str] = ()
+) -> MaskSource:
     """Masks as `measure` is asked to take them: a model's, the expert's, or a folder's.
+
+    `beside` are modules to import while a model is loaded.
 
     Raises
     ------
@@ -55,9 +59,11 @@ def mask_source(masks: str | None, model: str, runtime: str, precision: str) -> 
     from apical.study import Segmentation
 
     if masks is None:
+        from apical.cli.preload import imported_beside
         from apical.segment import Segmenter
 
-        return predicted(Segmenter.load(model, runtime, precision=precision))
+        with imported_beside(beside):
+            return predicted(Segmenter.load(model, runtime, precision=precision))
     if masks == "reference":
         return MaskSource(lambda study: Segmentation(study.references, "expert masks"), "expert masks")
     from apical.evaluate import masks_from_folder

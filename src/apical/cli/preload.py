@@ -1,12 +1,13 @@
-"""Imports for what comes after the network, made while the network runs."""
+"""Imports for what comes next, made beside work that leaves Python idle: loading a model, running the network."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from threading import Thread
 
+READING_DICOM = ("apical.readers.dicom", "pydicom.pixels.decoders")
 _REPORT = (
     "apical.report.clip_report",
     "apical.report.html",
@@ -18,12 +19,17 @@ _REPORT = (
 _DICOM = ("apical.report.clip_report", "highdicom.sr")
 
 
+def writing(*, report: bool, dicom: bool) -> tuple[str, ...]:
+    """Return what the writing of report and DICOM objects imports."""
+    return _REPORT * report + _DICOM * dicom
+
+
 @contextmanager
-def writing_prepared(*, report: bool, dicom: bool) -> Iterator[None]:
-    """Import what report and DICOM objects need beside what is done in the block; it is there when the block ends."""
+def imported_beside(names: Iterable[str]) -> Iterator[None]:
+    """Import modules beside what is done in the block; they are there when it ends."""
 
     def load() -> None:
-        for name in _REPORT * report + _DICOM * dicom:
+        for name in names:
             # What is missing is told of where it is used.
             with suppress(Exception):
                 import_module(name)

@@ -22,11 +22,12 @@ from apical.cycle.curve import cavity_areas, plausible_frames
 from apical.cycle.smoothing import Smoother, temporal_smoother
 
 _NESTED = (
-    (Label.LV_CAVITY,),
-    (Label.LV_CAVITY, Label.MYOCARDIUM),
     (Label.LV_CAVITY, Label.MYOCARDIUM, Label.LEFT_ATRIUM),
+    (Label.LV_CAVITY, Label.MYOCARDIUM),
+    (Label.LV_CAVITY,),
 )
-"""Regions within each other, whose borders part all labels without gap or overlap."""
+"""Regions within each other, whose borders part all labels without gap or overlap; the largest, which takes
+longest, comes first."""
 
 _LABELLED = {labels: np.isin(np.arange(256), labels) for labels in _NESTED}
 """Which values of a mask belong to each region."""
@@ -116,10 +117,10 @@ def stabilise(
     smoother = _smoother(len(masks), frame_times_ms, known, rule)
     smooth = np.zeros_like(part)
     with ThreadPoolExecutor() as pool:
-        regions = list(pool.map(lambda labels: _smoothed_region(_LABELLED[labels][part], smoother, known), _NESTED))
-    # From the outermost region inwards, each taking its part of the one before.
-    for labels, inside in reversed(list(zip(_NESTED, regions, strict=True))):
-        smooth[inside if labels == _NESTED[-1] else inside & (smooth > 0)] = labels[-1]
+        regions = pool.map(lambda labels: _smoothed_region(_LABELLED[labels][part], smoother, known), _NESTED)
+        # From the outermost region inwards, each taking its part of the one before.
+        for labels, inside in zip(_NESTED, regions, strict=True):
+            smooth[inside if labels == _NESTED[0] else inside & (smooth > 0)] = labels[-1]
     result = masks.copy()
     result[known] = 0
     result[(known, *box)] = smooth[known]
@@ -160,14 +161,11 @@ def _smoothed_region(region: NDArray[np.bool_], smoother: Smoother, known: NDArr
     # All borders lie in the box, and what lies beyond its margin is no nearer to a pixel than the margin.
     counted, region = counted[:, *box], region[:, *box]
     always = counted.all(axis=0)
-    rows, columns = np.nonzero(counted.any(axis=0) & ~always)
-    distance = np.empty((len(region), rows.size), dtype=np.float32)
-    for k, frame in enumerate(region):
-        # Doubled and odd, so that the border lies half-way between two pixels.
-        distance[k] = _signed_distance(frame)[rows, columns]
+    changing = np.asarray(counted.any(axis=0) & ~always)
+    distance = np.stack([_signed_distance(frame, changing) for frame in region])
     part = inside[:, *box]
     part[:] = always
-    part[:, rows, columns] = smoother.astype(np.float32) @ distance > 0
+    part[:, changing] = smoother.astype(np.float32) @ distance > 0
     return inside
 
 
@@ -177,11 +175,14 @@ def _around(region: NDArray[np.bool_]) -> tuple[slice, slice]:
     return slice(max(0, int(rows[0]) - 1), int(rows[-1]) + 2), slice(max(0, int(columns[0]) - 1), int(columns[-1]) + 2)
 
 
-def _signed_distance(frame: NDArray[np.bool_]) -> NDArray[np.int8]:
-    """Return twice the signed distance to the border: 1, 3, 5 ... inside, -1, -3, -5 ... outside."""
+def _signed_distance(frame: NDArray[np.bool_], where: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return twice the signed distance to the border, at some pixels: 1, 3, 5 ... inside, -1, -3, -5 ... outside.
+
+    Doubled and odd, so that the border lies half-way between two pixels.
+    """
     if not frame.any() or frame.all():
-        return np.full(frame.shape, 2 * _MOST_PX + 1 if frame.any() else -2 * _MOST_PX - 1, dtype=np.int8)
-    inner = ndimage.distance_transform_cdt(frame, "chessboard")
-    outer = ndimage.distance_transform_cdt(~frame, "chessboard")
-    signed = np.where(frame, 2 * np.minimum(inner, _MOST_PX) - 1, 1 - 2 * np.minimum(outer, _MOST_PX))
-    return np.asarray(signed, dtype=np.int8)
+        depth = np.full(np.count_nonzero(where), _MOST_PX + 1 if frame.any() else -_MOST_PX - 1)
+    else:
+        inner, outer = (ndimage.distance_transform_cdt(side, "chessboard")[where] for side in (frame, ~frame))
+        depth = np.clip(inner - outer, -_MOST_PX, _MOST_PX)
+    return np.asarray(2 * depth - np.sign(depth), dtype=np.float32)

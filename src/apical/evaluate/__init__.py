@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from apical.evaluate.agreement import Agreement, PairedDifference, agreement, compare_models
 from apical.evaluate.bootstrap import Bootstrap
-from apical.evaluate.evaluation import Evaluation, evaluate
+from apical.evaluate.evaluation import Evaluation
 from apical.evaluate.folds import pool
 from apical.evaluate.geometry import FrameScore, StructureScore, compare_masks, score_frame
 from apical.evaluate.masks import Predict, masks_from_folder
 from apical.evaluate.saved import read_evaluation, read_frames
+from apical.evaluate.scoring import evaluate
 from apical.evaluate.summary import Summary, summarise
 from apical.evaluate.tables import comparison_rows, to_markdown
 from apical.evaluate.volumes import VolumeAgreement, VolumePair, pair_volumes, volume_agreements

@@ -113,7 +113,7 @@ def calibrate(pairs: Iterable[VolumePair], *, source: str, rule: CalibrationRule
         Of patients that the network has never seen. Who comes twice with one method counts the first time. Only
         those count like whom an interval is given to: with both numbers, of pictures not unlike the learned ones.
     source
-        Name of the data set, to be shown.
+        What the patients are of, to be shown.
     """
     bounds = []
     patients = set()

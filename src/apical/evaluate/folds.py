@@ -41,12 +41,14 @@ def pool(folds: Sequence[Evaluation], name: str) -> Evaluation:
             if patient in fold_of:
                 raise InputError(f"{patient}: scored in {fold_of[patient]} and in {fold.name}; it must count once")
             fold_of[patient] = fold.name
+    precisions = {fold.precision for fold in folds}
     return Evaluation(
         name,
         tuple(sorted((frame for fold in folds for frame in fold.frames), key=lambda frame: frame.patient)),
         tuple(sorted((pair for fold in folds for pair in fold.volumes), key=lambda pair: pair.patient)),
         tuple(f"{fold.name}: {note}" for fold in folds for note in fold.notes),
         folds[0].bootstrap,
+        precision=precisions.pop() if len(precisions) == 1 else None,
         left_out={what: reason for fold in folds for what, reason in fold.left_out.items()},
         folds=tuple(folds),
         single_plane=tuple(sorted((pair for fold in folds for pair in fold.single_plane), key=lambda p: p.patient)),

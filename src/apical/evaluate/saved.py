@@ -32,9 +32,10 @@ def read_evaluation(folder: Path) -> Evaluation:
             tuple(read_volumes(volumes)) if volumes.is_file() else (),
             tuple(summary["notes"]),
             Bootstrap(**summary["bootstrap"]),
-            summary["model_sha256"],
-            summary["seen_in_training"],
-            {entry["what"]: entry["reason"] for entry in summary["left_out"]},
+            model_sha256=summary["model_sha256"],
+            precision=summary.get("precision"),  # not told by earlier versions
+            seen_in_training=summary["seen_in_training"],
+            left_out={entry["what"]: entry["reason"] for entry in summary["left_out"]},
             single_plane=tuple(read_volumes(single_plane)) if single_plane.is_file() else (),
             data=summary["data"],
         )

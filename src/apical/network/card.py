@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 CITATION = (
@@ -40,10 +40,10 @@ echocardiograms ({", ".join(config["views"])}), and names the view.
 ## Training
 
 {len(split["train"])} patients trained on, {len(split["validation"])} watched for the choice of the epoch,
-{len(split["test"])} never seen ({split["origin"]}). {training["epoch"]} epochs, the best being {training["best_epoch"]},
+{len(split["test"])} never seen ({split["origin"]}). {training["epoch"]} epochs{_kept(training)},
 in {training["seconds"] / 60:.0f} minutes on {machine["threads"]} threads of a {machine["device"].upper()} ({machine["precision"]}, torch {machine["torch"]}).
 Batch {recipe["batch"]}, AdamW, peak learning rate {recipe["learning_rate"]:g}, cosine; cross-entropy + Dice; moving average of weights.
-{_started_from(training["start"])}Data {_data(training["data"])}; every patient's id stands in config.json.
+{_averaged(training.get("averaged", ()))}{_started_from(training["start"])}Data {_data(training["data"])}; every patient's id stands in config.json.
 
 ## Figures on unseen patients
 
@@ -69,8 +69,25 @@ def _intervals(calibration: Mapping[str, Any] | None) -> str:
     return f"{text}; {calibration['note']}" if calibration["note"] else text
 
 
+def _kept(training: Mapping[str, Any]) -> str:
+    if training.get("averaged"):
+        return " in all"
+    return f", the best being {training['best_epoch']}"
+
+
+def _averaged(runs: Sequence[Mapping[str, Any]]) -> str:
+    if not runs:
+        return ""
+    told = " and ".join(
+        f"'{run['run']}' ({run['epoch']} epochs, SHA-256 `{run['weights_sha256'][:16]}`, started from "
+        f"`{(run['start_sha256'] or 'nothing')[:16]}`)"
+        for run in runs
+    )
+    return f"Its weights are the mean of those of the runs {told}; batch and the rest are those of the last.\n"
+
+
 def _started_from(start: Mapping[str, Any] | None) -> str:
-    if start is None:
+    if start is None or "run" not in start:  # a mean has several, told by `_averaged`
         return ""
     return (
         f"Started from the best weights of the run '{start['run']}' (SHA-256 `{start['weights_sha256'][:16]}`), which, "

@@ -6,6 +6,7 @@ import hashlib
 import json
 import tempfile
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,20 @@ from apical.calibration import Calibration
 from apical.errors import InputError
 from apical.files import atomic_write, make_folder, refuse_existing, write_text
 from apical.models import FORMAT_VERSION, seen_patients
+from apical.network.averaging import is_continuation
 from apical.network.card import model_card
 from apical.network.checkpoint import BEST, FAMILIARITY, LAST, read_tensors
 from apical.network.doubt import Familiarity, Released
+from apical.network.manifest import CROSSVAL
 from apical.network.unet import UNet, UNetConfig
 
 OPSET = 17
 """ONNX operator set: the oldest that holds all the network needs, for the oldest runtimes."""
 
 _SCHEDULE = ("epochs", "max_minutes", "patience", "learning_rate", "warmup_steps")
-"""What of a recipe a run may have of its own when it goes on from another with more patients."""
+"""What of a recipe a network may have of its own when another's figures stand for it."""
+_PRECISION = "float32"
+"""In what a released model is judged: what it gives on any machine, where nothing else is asked for."""
 _BEFORE_NOTE = "errors of the network before it went on with these patients too"
 
 
@@ -89,8 +94,9 @@ def export(
     OutputError
         When the folder holds a model already and `overwrite` is not set.
     InputError
-        When the run has not ended, or `evaluation` is none, of another network, or not of unseen patients alone;
-        when this run did not go on from `before` by the same recipe.
+        When the run has not ended, or `evaluation` is none, of another network, not in float32, or not of unseen
+        patients alone; when `before` or the cross-validation are of another recipe, or this run did not go on from
+        `before`.
     """
     network, manifest = load_run(run)
     refuse_existing(output / "config.json", overwrite=overwrite)
@@ -120,24 +126,24 @@ def export(
         "license": "CC BY-NC-SA 4.0",
         "training": {k: manifest[k] for k in ("data", "recipe", "split", "machine", "started")}
         | {"start": manifest.get("start")}
-        | _duration(run),
+        | _duration(run, manifest),
         "figures": {},
     }
     report = ""
-    judged = config["sha256"]
+    judged, split = config["sha256"], manifest["split"]
     if evaluation is not None:
         known = seen_patients(manifest)
         if before is not None:
-            config["judged"] = _network_before(before, manifest)
+            config["judged"], split = _network_before(before, manifest)
             judged, known = config["judged"]["sha256"], set(config["judged"]["seen"])
         config["figures"], report = _measured(evaluation)
         _refuse_other(config["figures"], evaluation, judged, known)
     # The errors stand in one place of the description, their coverage with the other figures.
     found = config["figures"].get("ef_interval", {}).pop("calibration", None)
     if calibration is not None:
-        config["ef_interval"] = calibration_of(calibration, judged).as_dict()
+        config["ef_interval"] = calibration_of(calibration, judged, manifest["recipe"], split).as_dict()
     elif found is not None:
-        config["ef_interval"] = Calibration.from_dict(found).as_dict()
+        config["ef_interval"] = _of_split(Calibration.from_dict(found), split).as_dict()
     if "judged" in config and "ef_interval" in config:
         note = config["ef_interval"]["note"]
         config["ef_interval"]["note"] = "; ".join(filter(None, [note, _BEFORE_NOTE]))
@@ -169,13 +175,13 @@ def to_onnx(network: Released, size: int) -> bytes:
         return path.read_bytes()
 
 
-def calibration_of(folder: Path, sha256: str) -> Calibration:
+def calibration_of(folder: Path, sha256: str, recipe: Mapping[str, Any], split: Mapping[str, Any]) -> Calibration:
     """Return what an evaluation of the network of this hash, or a cross-validation, found of the errors of volumes.
 
     Raises
     ------
     InputError
-        When the folder holds none, it is of another network, or its patients were not unseen.
+        When the folder holds none, it is of another network or recipe, or its patients were not unseen.
     """
     figures, _ = _measured(folder)
     try:
@@ -185,10 +191,34 @@ def calibration_of(folder: Path, sha256: str) -> Calibration:
     if not found.bounds:
         raise InputError(f"{folder}: no unseen patients to calibrate intervals on; evaluate on some")
     if figures.get("folds"):
-        return replace(found, note="errors of the cross-validation's networks, of the same recipe")
+        _refuse_other_recipe(folder, _recipe_of_folds(folder), recipe)
+        note = "errors of the cross-validation's networks, of the same recipe"
+        return replace(found, source="the test folds of a cross-validation", note=note)
     if figures.get("model_sha256") != sha256:
         raise InputError(f"{folder}: neither of this network nor a cross-validation; give an evaluation of this run")
-    return found
+    return _of_split(found, split)
+
+
+def _recipe_of_folds(folder: Path) -> dict[str, Any]:
+    try:
+        recipe: dict[str, Any] = json.loads((folder / CROSSVAL).read_text(encoding="utf-8"))["recipe"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder}: no {CROSSVAL} with its recipe; give the folder of `apical crossval`") from error
+    return recipe
+
+
+def _refuse_other_recipe(folder: Path, earlier: Mapping[str, Any], recipe: Mapping[str, Any]) -> None:
+    """What one network showed is told of another of the same recipe only."""
+    if other := [k for k, v in recipe.items() if k not in _SCHEDULE and earlier.get(k) != v]:
+        raise InputError(
+            f"{folder}: its recipe had another {', '.join(other)}; its figures cannot stand for this run's"
+        )
+
+
+def _of_split(found: Calibration, split: Mapping[str, Any]) -> Calibration:
+    """Say of which split the patients were kept unseen."""
+    ours = set(found.patients) <= set(split["test"])
+    return replace(found, source=f"the test part of the split ({split['origin']})") if ours else found
 
 
 def _measured(evaluation: Path) -> tuple[dict[str, Any], str]:
@@ -197,6 +227,8 @@ def _measured(evaluation: Path) -> tuple[dict[str, Any], str]:
         report = (evaluation / "report.md").read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise InputError(f"{evaluation}: no evaluation; make one with `apical evaluate`") from error
+    if (precision := figures.get("precision")) != _PRECISION:
+        raise InputError(f"{evaluation}: made in {precision or 'an unknown precision'}; evaluate again in {_PRECISION}")
     return figures, report
 
 
@@ -213,23 +245,33 @@ def _refuse_other(figures: dict[str, Any], evaluation: Path, sha256: str, seen: 
         raise InputError(f"{evaluation}: scored {whom} that the run learned from or watched; evaluate on unseen ones")
 
 
-def _network_before(run: Path, manifest: dict[str, Any]) -> dict[str, Any]:
-    """Describe the network that a run went on from, whose figures are to stand for its own."""
+def _network_before(run: Path, manifest: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Describe the network that a run went on from, whose figures are to stand for its own; and return its split."""
     network, earlier = load_run(run)
-    start = manifest.get("start") or {}
-    if start.get("weights_sha256") != hashlib.sha256((run / BEST).read_bytes()).hexdigest():
+    if not _went_on(run, earlier, manifest):
         raise InputError(f"{run}: not the run that this one went on from (`apical train --start`)")
-    if other := [k for k, v in manifest["recipe"].items() if k not in _SCHEDULE and earlier["recipe"].get(k) != v]:
-        raise InputError(f"{run}: its recipe had another {', '.join(other)}; its figures cannot stand for this run's")
-    return {
+    for before, now in zip(earlier.get("averaged", [earlier]), manifest.get("averaged", [manifest]), strict=True):
+        _refuse_other_recipe(run, before["recipe"], now["recipe"])
+    described = {
         "run": run.resolve().name,
         "sha256": hashlib.sha256(to_onnx(network, int(earlier["recipe"]["size"]))).hexdigest(),
         "trained": len(earlier["split"]["train"]),
         "seen": sorted(seen_patients(earlier)),
     }
+    return described, earlier["split"]
 
 
-def _duration(run: Path) -> dict[str, Any]:
+def _went_on(run: Path, earlier: dict[str, Any], manifest: dict[str, Any]) -> bool:
+    if "averaged" in manifest or "averaged" in earlier:
+        return is_continuation(manifest.get("averaged", ()), earlier.get("averaged", ()))
+    start = manifest.get("start") or {}
+    return bool(start.get("weights_sha256") == hashlib.sha256((run / BEST).read_bytes()).hexdigest())
+
+
+def _duration(run: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Epochs and time of a run, or of those that it is the mean of, with their names."""
+    if averaged := manifest.get("averaged"):
+        return {"averaged": averaged} | {k: sum(m[k] for m in averaged) for k in ("epoch", "best_epoch", "seconds")}
     _, metadata = read_tensors(run / LAST)
     progress = json.loads(metadata["progress"])
     return {k: progress[k] for k in ("epoch", "best_epoch", "seconds")}

@@ -18,6 +18,8 @@ from apical.split import Split
 from apical.store import Store
 
 MANIFEST = "manifest.json"
+CROSSVAL = "crossval.json"
+"""Data and recipe of a cross-validation, beside the figures of all its folds."""
 
 
 def describe_run(

@@ -108,7 +108,7 @@ def write_dicom_seg(
     segments = [s for s in _SEGMENTS if any((frame == s.label).any() for frame in labels)]
     if not segments:
         raise OutputError(f"{path}: no structure occurs in any frame, so there is no segmentation to write")
-    content = b"".join([repr((algorithm, stacked_spacing_mm, numbers, labels.shape)).encode(), labels])
+    content = b"".join([repr((algorithm, stacked_spacing_mm, numbers, labels.shape)).encode(), labels.data])
     seg = new_object(header, _KIND, content, created)
     _describe(seg, header, labels.shape)
     seg.SegmentSequence = [_segment_item(i + 1, s, algorithm) for i, s in enumerate(segments)]

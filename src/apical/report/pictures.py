@@ -162,8 +162,8 @@ def mask_curves(mask: Mask) -> tuple[tuple[Curve, ...], int]:
         return (), 0
     # Only the labelled part is looked through, with a margin in which holes differ from the outside.
     box = labelled_box(mask)
-    top, left = max(0, box.top - 1), max(0, box.left - 1)
-    part = mask[top : box.bottom + 1, left : box.right + 1]
+    start = np.array([max(0, box.top - 1), max(0, box.left - 1)])
+    part = mask[start[0] : box.bottom + 1, start[1] : box.right + 1]
     cavity = part == Label.LV_CAVITY
     regions = {
         CurveKind.ATRIUM: part == Label.LEFT_ATRIUM,
@@ -176,7 +176,7 @@ def mask_curves(mask: Mask) -> tuple[tuple[Curve, ...], int]:
             continue
         pieces = _pieces(region)
         shown = [
-            trace_outline(piece, (1.0, 1.0), _SMOOTHING_PX) + (corner + (top, left))
+            trace_outline(piece, (1.0, 1.0), _SMOOTHING_PX) + (corner + start)
             for piece, corner in islice(pieces, _LARGEST_PIECES)
         ]
         left_out += sum(1 for _ in pieces)

@@ -23,6 +23,9 @@ from apical.study import Frame, Study
 _RUN = ".apical-run.json"
 """Marker in the parts' folder: whose parts they are."""
 
+_PART = ".apical-part"
+"""Ending of a part, an HDF5 file. Nobody else's file has it: what has it may be deleted."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -106,7 +109,7 @@ class StoreWriter:
             A frame that no store holds, or none at all; see `storable`.
         """
         study = storable(study, _raise) or study
-        path = self._folder / f"{study.patient.id}.h5"
+        path = self._folder / f"{study.patient.id}{_PART}"
         with atomic_write(path, overwrite=True) as temporary, h5py.File(temporary, "w") as file:
             file.attrs.update(stamp=stamp, left_out=json.dumps(left_out))
             _write_patient(file.create_group("patient"), study, camus_fold)
@@ -145,11 +148,11 @@ class StoreWriter:
 
     def _part_files(self) -> list[Path]:
         # A part being written has a name with a leading dot (`atomic_write`).
-        return sorted(p for p in self._folder.glob("*.h5") if not p.name.startswith("."))
+        return sorted(p for p in self._folder.glob(f"*{_PART}") if not p.name.startswith("."))
 
     def _clear(self) -> None:
         """Delete our own files only; a folder that holds others stays."""
-        for path in (*self._folder.glob("*.h5"), self._folder / _RUN):
+        for path in (*self._folder.glob(f"*{_PART}"), self._folder / _RUN):
             path.unlink(missing_ok=True)
         with suppress(OSError):
             self._folder.rmdir()

@@ -1,0 +1,122 @@
+"""The mean of the weights of several runs as a run of its own (Wortsman et al. 2022, "Model soups", arXiv:2203.05482).
+
+Runs that went on from one network with other data or augmentation lie near enough to each other for the mean of
+their weights to be as good a network, with what each of them has learned besides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from apical.errors import InputError
+from apical.files import make_folder, refuse_existing, write_text
+from apical.network.augment import AugmentConfig
+from apical.network.checkpoint import BEST, FAMILIARITY, LAST, read_tensors, write_tensors
+from apical.network.dataset import load_frames
+from apical.network.doubt import fit_familiarity
+from apical.network.manifest import MANIFEST
+from apical.network.unet import UNet, UNetConfig
+from apical.store import Store
+
+_ALIKE = ("split", "recipe.unet", "recipe.size", "recipe.views")
+"""What the runs must have in common."""
+
+
+def average_runs(stores: Sequence[Store], runs: Sequence[Path], output: Path) -> None:
+    """Write a run with the mean of the best weights of finished runs, for `export`.
+
+    What is known of the learned pictures, for the doubt, is fitted anew: that takes a minute.
+
+    Parameters
+    ----------
+    stores
+        Those that the runs learned from, the first being the one that the split is of. Phantoms are not needed.
+    runs
+        Two or more of one split and size. The manifest is that of the last, with all of them named.
+
+    Raises
+    ------
+    OutputError
+        When the folder holds a run already.
+    InputError
+        When there are fewer than two runs, one has not ended, or they differ in split or size of the network or
+        are of another store.
+    """
+    if len(runs) < 2:
+        raise InputError("a mean takes two runs or more")
+    refuse_existing(output / MANIFEST, overwrite=False)
+    manifests = [_manifest(run) for run in runs]
+    for run, manifest in zip(runs, manifests, strict=True):
+        if other := [key for key in _ALIKE if _get(manifest, key) != _get(manifests[-1], key)]:
+            raise InputError(f"{run}: its {', '.join(other)} is not that of {runs[-1]}; no mean can be taken")
+        if manifest["data"][0]["content_sha256"] != stores[0].content_sha256:
+            raise InputError(f"{run}: learned from another store than {stores[0].path}")
+    members = [_member(run, manifest) for run, manifest in zip(runs, manifests, strict=True)]
+    last = manifests[-1]
+    recipe, split = last["recipe"], last["split"]
+    network = UNet(UNetConfig(tuple(recipe["unet"]["channels"]), recipe["unet"]["frames"]))
+    network.load_state_dict(_mean([read_tensors(run / BEST)[0] for run in runs]))
+
+    views, size = tuple(recipe["views"]), int(recipe["size"])
+    learned = load_frames(stores, split["train"], size, views)
+    watched = load_frames(stores[:1], split["validation"], size, views) if split["validation"] else None
+    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in recipe["augment"].items()}
+    augment = AugmentConfig(**settings)  # type: ignore[arg-type]
+    familiarity = fit_familiarity(network, learned, watched, augment, recipe["seed"])
+
+    make_folder(output)
+    write_tensors(output / BEST, network.state_dict(), {"config": json.dumps(recipe["unet"])})
+    write_tensors(output / FAMILIARITY, familiarity.state_dict(), {})
+    starts = [m["start"] or {"learned": [], "watched": []} for m in manifests]
+    seen = {key: sorted({p for start in starts for p in start[key]}) for key in ("learned", "watched")}
+    manifest = last | {"averaged": members, "start": seen}
+    write_text(output / MANIFEST, json.dumps(manifest, indent=1))
+
+
+def is_continuation(averaged: Sequence[Mapping[str, Any]], earlier: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether every run of a mean went on from the one in its place of an earlier mean."""
+    return len(averaged) == len(earlier) and all(
+        run["start_sha256"] == before["weights_sha256"] for run, before in zip(averaged, earlier, strict=True)
+    )
+
+
+def _manifest(run: Path) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads((run / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{run}: no run; make one with `apical train`") from error
+    if not (run / FAMILIARITY).is_file() or not (run / LAST).is_file():
+        raise InputError(f"{run}: has not ended, or is a mean itself; go on with `apical train --resume`")
+    return manifest
+
+
+def _member(run: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    progress = json.loads(read_tensors(run / LAST)[1]["progress"])
+    return {
+        "run": run.resolve().name,
+        "weights_sha256": hashlib.sha256((run / BEST).read_bytes()).hexdigest(),
+        "start_sha256": (manifest["start"] or {}).get("weights_sha256"),
+        "recipe": manifest["recipe"],
+        **{k: progress[k] for k in ("epoch", "best_epoch", "seconds")},
+    }
+
+
+def _get(manifest: Mapping[str, Any], key: str) -> Any:
+    value: Any = manifest
+    for part in key.split("."):
+        value = value[part]
+    return value
+
+
+def _mean(weights: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the mean of each tensor; counts, which are no weights, are the last run's."""
+    return {
+        name: sum(w[name] for w in weights) / len(weights) if last.is_floating_point() else last  # type: ignore[misc]
+        for name, last in weights[-1].items()
+    }

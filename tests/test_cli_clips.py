@@ -1,0 +1,88 @@
+"""What `segment` and `measure` write of clips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from apical.anatomy import View
+from apical.errors import ExitCode
+from apical.phantom.beating import make_beating
+from apical.phantom.clip_files import write_clip_dicom
+from apical.study import Segmentation
+from cli_runs import Stub, summary
+from commands import Run
+
+
+@pytest.fixture(scope="module")
+def cine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A beating phantom's four-chamber clip, and its masks in the study's own words."""
+    folder = tmp_path_factory.mktemp("cine")
+    clip = make_beating(3, heart_rate_bpm=75, frame_rate_hz=20, n_beats=1, spacing_mm=(2.0, 2.0)).clip(View.A4C)
+    write_clip_dicom(folder / "a4c.dcm", clip)
+    np.save(folder / "masks.npy", clip.reference)
+    return folder / "a4c.dcm"
+
+
+def test_a_clip_among_pictures_is_left_out_of_png_masks(
+    apical: Run, stub: None, tree: Path, tmp_path: Path, cine: Path
+):
+    result = apical("segment", tree, cine, "-o", tmp_path / "out", "--format", "png", "--no-overlay")
+    assert result.code == ExitCode.PARTIAL
+    (left_out,) = summary(tmp_path / "out")["left_out"]
+    assert left_out["path"] == str(cine)
+    assert "--per-frame" in left_out["reason"]
+    assert not (tmp_path / "out" / "a4c").exists()
+
+
+@pytest.mark.parametrize("file_format", ["mhd", "nii.gz", "png"])
+def test_single_frames_hold_what_the_volume_holds(
+    apical: Run, stub: None, tmp_path: Path, cine: Path, file_format: str
+):
+    import SimpleITK as sitk
+
+    frames = ("segment", cine, "--no-overlay", "--per-frame", "--format", file_format, "-o", tmp_path / "frames")
+    assert apical(*frames).code == ExitCode.OK
+    assert apical("segment", cine, "--no-overlay", "-o", tmp_path / "whole").code == ExitCode.OK
+    whole = sitk.ReadImage(str(tmp_path / "whole" / "a4c" / "a4c.mhd"))
+    masks = sitk.GetArrayFromImage(whole)
+    found = sorted((tmp_path / "frames" / "a4c").glob(f"*.{file_format}"))
+    assert [p.name for p in found] == [f"a4c_f{k:03d}.{file_format}" for k in range(len(masks))]
+    one = sitk.ReadImage(str(found[-1]))
+    assert one.GetDimension() == 2
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(one) // (85 if file_format == "png" else 1), masks[-1])
+    if file_format != "png":
+        assert one.GetSpacing() == pytest.approx(whole.GetSpacing()[:2])
+    (row,) = summary(tmp_path / "frames")["patients"][0]["images"]
+    assert row["images"] == len(masks)
+
+
+def test_film_and_objects_need_no_report(
+    apical: Run, use: Callable[[Stub], None], tmp_path: Path, cine: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pytest.importorskip("av", reason="films need `pip install apical[clinic]`")
+    pytest.importorskip("highdicom", reason="DICOM SR needs `pip install apical[clinic]`")
+    stub = Stub()
+    masks = np.load(cine.parent / "masks.npy")
+    stub.segment = lambda study: Segmentation(  # type: ignore[method-assign]
+        {"a4c": masks}, "stub", "abacus", {"a4c": (View.A4C, 0.9)}
+    )
+    use(stub)
+    # What is in a film is tested with the films; drawing one takes long.
+    monkeypatch.setattr(
+        "apical.report.clip_report.write_clip_film", lambda _seen, _masks, path, **_options: path.touch()
+    )
+    result = apical("measure", cine, "-o", tmp_path / "out", "--no-report", "--film", "--dicom")
+    assert result.code == ExitCode.OK
+    written = {p.name for p in (tmp_path / "out" / "a4c").iterdir()}
+    assert written == {
+        "a4c.mp4",
+        "a4c.gif",
+        "a4c_seg.dcm",
+        "measurements_sr.dcm",
+        "echo_report_sr.dcm",
+        "measurements.json",
+    }

@@ -1,0 +1,117 @@
+"""Whom `segment` and `measure` go through: who is left out of many, who is asked for, what is known of one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image
+
+from apical.cli.options import parse_patients
+from apical.errors import ExitCode, InputError
+from apical.study import Study
+from cli_runs import EXPERT, Stub, patient, summary
+from commands import Run
+
+# One patient of many
+
+
+def test_a_bad_mask_leaves_one_patient_out(apical: Run, tree: Path, tmp_path: Path):
+    masks = tmp_path / "masks"
+    for n in (1, 2, 3):
+        for source in (tree / f"patient000{n}").glob("*_gt.png"):
+            mask = Image.open(source)
+            if n == 2:
+                mask = mask.resize((12, 12), Image.Resampling.NEAREST)
+            (masks / f"patient000{n}").mkdir(parents=True, exist_ok=True)
+            mask.save(masks / f"patient000{n}" / source.name.replace("_gt", ""))
+    result = apical("measure", tree, "-o", tmp_path / "out", "--masks", masks, "--no-report")
+    assert result.code == ExitCode.PARTIAL
+    (left_out,) = summary(tmp_path / "out")["left_out"]
+    assert "patient0002" in left_out["reason"]
+    assert "12 x 12" in left_out["reason"]
+    assert not (tmp_path / "out" / "patient0002").exists()
+    assert (tmp_path / "out" / "patient0003" / "measurements.json").is_file()
+
+
+def test_a_patient_of_a_view_that_the_model_does_not_know_is_left_out(
+    apical: Run, use: Callable[[Stub], None], tree: Path, tmp_path: Path
+):
+    def refuse(study: Study) -> None:
+        if study.patient.id == "patient0001":
+            raise InputError("2CH_ED.png: the model 'stub' knows 4CH only")
+
+    for command in (("segment", "--no-overlay"), ("measure", "--no-report")):
+        use(Stub(before=refuse))
+        out = tmp_path / command[0]
+        assert apical(command[0], tree, "-o", out, *command[1:]).code == ExitCode.PARTIAL
+        assert [item["reason"] for item in summary(out)["left_out"]] == ["2CH_ED.png: the model 'stub' knows 4CH only"]
+        assert sorted(p.name for p in out.iterdir() if p.is_dir()) == ["patient0002", "patient0003"]
+
+
+def test_the_same_folder_twice_and_a_double_do_not_stop_a_run(apical: Run, tree: Path, tmp_path: Path):
+    assert apical("measure", tree, tree, "-o", tmp_path / "a", *EXPERT).code == ExitCode.OK
+    patient(tmp_path / "other" / "patient0002")
+    patient(tmp_path / "other" / "patient0004")
+    result = apical("measure", tree, tmp_path / "other", "-o", tmp_path / "b", *EXPERT)
+    assert result.code == ExitCode.PARTIAL
+    assert len(list((tmp_path / "b").glob("*/measurements.json"))) == 4
+    (left_out,) = summary(tmp_path / "b")["left_out"]
+    assert "patient0002 was given before" in left_out["reason"]
+
+
+# Options
+
+
+def test_what_is_known_of_one_patient_is_not_said_of_several(apical: Run, tree: Path, tmp_path: Path):
+    for option in (("--sex", "F"), ("--height", 170), ("--weight", 70)):
+        result = apical("measure", tree, "-o", tmp_path / "out", *EXPERT, *option)
+        assert result.code == ExitCode.INPUT
+        assert result.one_line
+        assert "3 are given" in result.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_given_of_one_patient_stands_in_place_of_the_file(apical: Run, tree: Path, tmp_path: Path):
+    (tree / "patient0001" / "Info_4CH.cfg").write_text("Sex: M\n")
+    given = ("--sex", "F", "--height", 170)
+    assert apical("measure", tree / "patient0001", "-o", tmp_path / "a", *EXPERT, *given).code == ExitCode.OK
+    assert apical("measure", tree, "-o", tmp_path / "b", *EXPERT, *given, "--patients", "patient0001").code == 0
+    for out in ("a", "b"):
+        record = json.loads((tmp_path / out / "patient0001" / "measurements.json").read_text())
+        assert "sex F by option, where the file says M" in record["notes"]
+        assert "height 170 cm by option" in record["notes"]
+    assert apical("measure", tree / "patient0001", "-o", tmp_path / "c", *EXPERT).code == ExitCode.OK
+    record = json.loads((tmp_path / "c" / "patient0001" / "measurements.json").read_text())
+    assert not any("by option" in note for note in record["notes"])
+
+
+def test_a_list_of_patients_may_be_longer_than_a_file_name():
+    many = [f"patient{n:04d}" for n in range(600)]
+    assert parse_patients(",".join(many)) == set(many)
+
+
+def test_a_list_of_patients_holds_one_id_per_line(tmp_path: Path):
+    (tmp_path / "list").write_text("patient 1\n\n  Study B, second \r\npatient 3")
+    assert parse_patients(str(tmp_path / "list")) == {"patient 1", "Study B, second", "patient 3"}
+
+
+def test_a_list_of_patients_that_is_no_text_is_an_input_error(apical: Run, tree: Path, tmp_path: Path):
+    (tmp_path / "list").write_bytes(b"patient0001\n\xff\xfe\x00")
+    result = apical("measure", tree, "-o", tmp_path / "out", *EXPERT, "--patients", tmp_path / "list")
+    assert result.code == ExitCode.INPUT
+    assert result.one_line
+    assert "UTF-8" in result.err
+    (tmp_path / "list").write_text("\ufeffpatient0001\n", encoding="utf-8")
+    assert parse_patients(str(tmp_path / "list")) == {"patient0001"}
+
+
+def test_a_patient_asked_for_and_not_there_is_named(apical: Run, tree: Path, tmp_path: Path):
+    command = ("measure", tree, *EXPERT, "--patients")
+    nobody = apical(*command, "gone.txt", "-o", tmp_path / "a")
+    assert nobody.code == ExitCode.INPUT
+    assert nobody.one_line
+    assert "gone.txt: named by --patients" in nobody.err
+    assert apical(*command, "patient0002,patient0009", "-o", tmp_path / "b").code == ExitCode.PARTIAL
+    assert [item["path"] for item in summary(tmp_path / "b")["left_out"]] == ["patient0009"]

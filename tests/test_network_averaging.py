@@ -1,0 +1,105 @@
+"""The mean of two runs: its weights, what it has seen, and whose figures it may carry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs `pip install apical[train]`")
+
+from apical.errors import InputError, OutputError
+from apical.models import find_model, seen_patients
+from apical.network.averaging import average_runs, is_continuation
+from apical.network.checkpoint import read_tensors
+from apical.network.export import export, load_run
+from apical.network.training import TrainConfig, train
+from apical.network.unet import UNetConfig
+from apical.phantom import as_study, make_patient
+from apical.split import Split
+from apical.store import Store, StoreWriter
+
+SMALL = TrainConfig(size=64, epochs=1, batch=4, warmup_steps=2, unet=UNetConfig((8, 16)))
+SPLIT = Split(("patient0001",), (), ("patient0002",), "by hand")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    path = tmp_path_factory.mktemp("store") / "store.h5"
+    writer = StoreWriter(path)
+    for seed in (1, 2):
+        study = as_study(make_patient(seed))
+        writer.add(replace(study, patient=replace(study.patient, id=f"patient{seed:04d}")))
+    writer.close()
+    with Store(path) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def runs(store: Store, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """Two runs, the second going on from the first, and their mean."""
+    folder = tmp_path_factory.mktemp("runs")
+    first, second, mean = folder / "first", folder / "second", folder / "mean"
+    train(store, SPLIT, first, SMALL, device="cpu")
+    train(store, SPLIT, second, replace(SMALL, learning_rate=1e-2), start=first, device="cpu")
+    average_runs([store], [first, second], mean)
+    return first, second, mean
+
+
+def test_every_weight_is_the_mean(runs: tuple[Path, Path, Path]):
+    a, b, mean = (read_tensors(run / "best.safetensors")[0] for run in runs)
+    changed = 0
+    for name, values in mean.items():
+        expected = (a[name] + b[name]) / 2 if values.is_floating_point() else b[name]
+        torch.testing.assert_close(values, expected)
+        changed += int(not torch.equal(a[name], b[name]))
+    assert changed > len(mean) / 2
+
+
+def test_it_is_exported_as_a_run_and_names_its_members(runs: tuple[Path, Path, Path], tmp_path: Path):
+    export(runs[2], tmp_path / "model")
+    training = find_model(tmp_path / "model").config["training"]
+    assert [member["run"] for member in training["averaged"]] == ["first", "second"]
+    assert training["epoch"] == 2
+    assert seen_patients(training) == {"patient0001"}
+    card = (tmp_path / "model" / "MODEL_CARD.md").read_text()
+    assert "mean of those of the runs 'first'" in card
+    assert "2 epochs in all" in card
+
+
+def test_a_mean_goes_on_from_a_mean_whose_runs_its_own_went_on_from(runs: tuple[Path, Path, Path]):
+    _, manifest = load_run(runs[2])
+    members = manifest["averaged"]
+    later = [member | {"start_sha256": member["weights_sha256"]} for member in members]
+    assert is_continuation(later, members)
+    assert not is_continuation(later[::-1], members)
+    assert not is_continuation(members, members)
+    assert not is_continuation(later[:1], members)
+
+
+def test_what_has_no_mean_is_refused(store: Store, runs: tuple[Path, Path, Path], tmp_path: Path):
+    first, second, mean = runs
+    with pytest.raises(InputError, match="two runs or more"):
+        average_runs([store], [first], tmp_path / "a")
+    with pytest.raises(InputError, match="is a mean itself"):
+        average_runs([store], [first, mean], tmp_path / "a")
+    with pytest.raises(OutputError, match="exists"):
+        average_runs([store], [first, second], mean)
+    other = tmp_path / "other"
+    train(store, SPLIT, other, replace(SMALL, unet=UNetConfig((8, 12))), device="cpu")
+    with pytest.raises(InputError, match=r"recipe\.unet is not that of"):
+        average_runs([store], [first, other], tmp_path / "a")
+    train(store, replace(SPLIT, origin="another"), tmp_path / "split", SMALL, device="cpu")
+    with pytest.raises(InputError, match="split is not that of"):
+        average_runs([store], [first, tmp_path / "split"], tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_run_of_another_store_is_refused(runs: tuple[Path, Path, Path], tmp_path: Path):
+    writer = StoreWriter(tmp_path / "other.h5")
+    writer.add(as_study(make_patient(5)))
+    writer.close()
+    with Store(tmp_path / "other.h5") as other, pytest.raises(InputError, match="another store than"):
+        average_runs([other], runs[:2], tmp_path / "a")
