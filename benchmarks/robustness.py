@@ -107,6 +107,11 @@ def turned(image: Image, mask: Image, random: np.random.Generator) -> tuple[Imag
     )
 
 
+def mirrored(image: Image, mask: Image, random: np.random.Generator) -> tuple[Image, Image]:
+    """Left and right exchanged, as some laboratories show the heart."""
+    return np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(mask[:, ::-1])
+
+
 def noisy(image: Image, mask: Image, random: np.random.Generator) -> tuple[Image, Image]:
     grain = random.rayleigh(1 / np.sqrt(np.pi / 2), image.shape)
     return np.clip(image * (0.5 + 0.5 * grain), 0, 255).astype(np.uint8), mask
@@ -131,6 +136,7 @@ DISTORTIONS: tuple[Distortion, ...] = (
     on_a_screen,
     heart_small,
     turned,
+    mirrored,
     noisy,
     shadowed,
 )
