@@ -97,9 +97,11 @@ def test_what_has_no_mean_is_refused(store: Store, runs: tuple[Path, Path, Path]
     assert not (tmp_path / "a").exists()
 
 
-def test_a_run_of_another_store_is_refused(runs: tuple[Path, Path, Path], tmp_path: Path):
+def test_a_run_of_another_store_is_refused(store: Store, runs: tuple[Path, Path, Path], tmp_path: Path):
     writer = StoreWriter(tmp_path / "other.h5")
     writer.add(as_study(make_patient(5)))
     writer.close()
     with Store(tmp_path / "other.h5") as other, pytest.raises(InputError, match="another store than"):
         average_runs([other], runs[:2], tmp_path / "a")
+    with Store(tmp_path / "other.h5") as other, pytest.raises(InputError, match=r"other\.h5: none of the runs"):
+        average_runs([store, other], runs[:2], tmp_path / "a")

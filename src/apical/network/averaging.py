@@ -57,6 +57,10 @@ def average_runs(stores: Sequence[Store], runs: Sequence[Path], output: Path) ->
             raise InputError(f"{run}: its {', '.join(other)} is not that of {runs[-1]}; no mean can be taken")
         if manifest["data"][0]["content_sha256"] != stores[0].content_sha256:
             raise InputError(f"{run}: learned from another store than {stores[0].path}")
+    known = {data["content_sha256"] for manifest in manifests for data in manifest["data"]}
+    for store in stores:
+        if store.content_sha256 not in known:
+            raise InputError(f"{store.path}: none of the runs learned from it; leave it out")
     members = [_member(run, manifest) for run, manifest in zip(runs, manifests, strict=True)]
     last = manifests[-1]
     recipe, split = last["recipe"], last["split"]
