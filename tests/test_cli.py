@@ -79,6 +79,14 @@ def test_measure_gives_both_definitions_and_a_report(apical: Run, phantoms: Path
     assert "not a medical device" in page.lower()
 
 
+def test_saved_masks_are_those_there_are(apical: Run, tmp_path: Path):
+    write_camus_png(tmp_path / "png", make_patient(1, id="patient0001"))
+    (tmp_path / "png" / "patient0001" / "2CH_ED_gt.png").unlink()
+    command = ("measure", tmp_path / "png", "--masks", "reference", "--no-report", "--save-masks", "-o")
+    assert apical(*command, tmp_path / "out").code == ExitCode.OK
+    assert len(list((tmp_path / "out").rglob("*.mhd"))) == 3
+
+
 def test_a_png_has_an_ejection_fraction_but_no_millilitres(apical: Run, tmp_path: Path):
     write_camus_png(tmp_path / "png", make_patient(1, id="patient0001"))
     command = ("measure", tmp_path / "png", "--masks", "reference", "--no-report", "-o")

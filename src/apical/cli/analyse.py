@@ -117,6 +117,8 @@ def _write_masks(study: Study, masks: Segmentation, place: Path, file_format: st
     from apical.report.masks import write_mask
 
     for item in study.items:
+        if item.name not in masks:  # an expert's masks need not be of every image
+            continue
         for name, mask in _files_of(item, masks[item.name], per_frame):
             write_mask(place / f"{name}.{file_format}", mask, item.grid)
 
@@ -185,7 +187,7 @@ def measure(
         bool, typer.Option("--film", help="Write clips with their outlines and curve as MP4 and GIF.")
     ] = False,
     dicom: Annotated[
-        bool, typer.Option("--dicom", help="Write DICOM SEG, SR and PDF of what came from DICOM.")
+        bool, typer.Option("--dicom", help="Write DICOM SEG, two SRs and PDF of what came from DICOM.")
     ] = False,
     save_masks: Annotated[
         bool, typer.Option("--save-masks", help="Write the masks that were measured, as `segment` does (mhd).")

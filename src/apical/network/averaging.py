@@ -95,8 +95,10 @@ def _manifest(run: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads((run / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{run}: no run; make one with `apical train`") from error
-    if not (run / FAMILIARITY).is_file() or not (run / LAST).is_file():
-        raise InputError(f"{run}: has not ended, or is a mean itself; go on with `apical train --resume`")
+    if "averaged" in manifest:
+        raise InputError(f"{run}: is a mean itself; give the runs that it is of")
+    if not (run / FAMILIARITY).is_file():
+        raise InputError(f"{run}: has not ended; go on with `apical train --resume`")
     return manifest
 
 

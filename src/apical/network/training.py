@@ -55,7 +55,7 @@ class TrainConfig:
     patience: int = 20
     """Epochs without a better validation Dice after which training stops."""
     keep: Literal["best", "last"] = "best"
-    """Weights that are kept: of the best validation Dice, or of the last epoch, whatever was watched."""
+    """Weights that are kept: of the best validation Dice, or of the last epoch, where patience does not count."""
     batch: int = 16
     learning_rate: float = 2e-3
     warmup_steps: int = 200

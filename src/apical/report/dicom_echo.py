@@ -160,12 +160,18 @@ def atrial(measurements: Measurements) -> Iterator[EchoMeasurement]:
             yield EchoMeasurement(codes.LA_VOLUME, quantity.value, quantity.unit, method, Phase.ES, view)
 
 
-def _disks(method: str, phase: Phase | None) -> Code:
-    return codes.DISKS_BIPLANE if codes.plane_of(method, phase) is None else codes.DISKS_SINGLE
+def _disks(method: str, phase: Phase | None) -> Code | None:
+    return _by_plane(method, phase, codes.DISKS_BIPLANE, codes.DISKS_SINGLE)
 
 
-def _area_length(method: str, phase: Phase | None) -> Code:
-    return codes.AREA_LENGTH_BIPLANE if codes.plane_of(method, phase) is None else codes.AREA_LENGTH_SINGLE
+def _area_length(method: str, phase: Phase | None) -> Code | None:
+    return _by_plane(method, phase, codes.AREA_LENGTH_BIPLANE, codes.AREA_LENGTH_SINGLE)
+
+
+def _by_plane(method: str, phase: Phase | None, biplane: Code, single: Code) -> Code | None:
+    """Return the code of the planes used; None of biplane at one instant and single plane at the other."""
+    plane = codes.plane_of(method, phase)
+    return biplane if plane is None else single if isinstance(plane, View) else None
 
 
 def _view(method: str, phase: Phase | None) -> View | None:
