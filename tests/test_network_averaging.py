@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +17,10 @@ from apical.models import find_model, seen_patients
 from apical.network.averaging import average_runs, is_continuation
 from apical.network.checkpoint import read_tensors
 from apical.network.export import export, load_run
+from apical.network.manifest import recipes_of
 from apical.network.training import TrainConfig, train
 from apical.network.unet import UNetConfig
-from apical.phantom import as_study, make_patient
+from apical.phantom import as_frame_study, as_study, make_beating, make_patient
 from apical.split import Split
 from apical.store import Store, StoreWriter
 
@@ -95,6 +98,33 @@ def test_what_has_no_mean_is_refused(store: Store, runs: tuple[Path, Path, Path]
     with pytest.raises(InputError, match="split is not that of"):
         average_runs([store], [first, tmp_path / "split"], tmp_path / "a")
     assert not (tmp_path / "a").exists()
+
+
+def test_a_mean_names_the_data_of_all_its_runs_and_who_learned_from_phantoms(
+    store: Store, runs: tuple[Path, Path, Path], tmp_path: Path
+):
+    writer = StoreWriter(tmp_path / "phantoms.h5")
+    writer.add(as_frame_study(make_beating(7, n_beats=1, frame_rate_hz=20.0, spacing_mm=(1.5, 1.5))))
+    writer.close()
+    with Store(tmp_path / "phantoms.h5") as phantoms:
+        train(store, SPLIT, tmp_path / "both", SMALL, phantoms=phantoms, start=runs[0], device="cpu")
+    average_runs([store], [tmp_path / "both", runs[1]], tmp_path / "mean")
+    _, manifest = load_run(tmp_path / "mean")
+    assert [data["name"] for data in manifest["data"]] == ["store.h5"]
+    assert manifest["phantoms"]["name"] == "phantoms.h5"
+    assert [recipe["phantoms"] for recipe in recipes_of(manifest)] == [True, False]
+    export(tmp_path / "mean", tmp_path / "model")
+    assert "learned from synthetic hearts besides: phantoms.h5" in (tmp_path / "model" / "MODEL_CARD.md").read_text()
+
+
+def test_a_manifest_that_lacks_a_part_is_refused(store: Store, runs: tuple[Path, Path, Path], tmp_path: Path):
+    shutil.copytree(runs[0], tmp_path / "old")
+    path = tmp_path / "old" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["start"]
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=r"manifest\.json: names no start; train again"):
+        average_runs([store], [runs[1], tmp_path / "old"], tmp_path / "a")
 
 
 def test_a_run_of_another_store_is_refused(store: Store, runs: tuple[Path, Path, Path], tmp_path: Path):

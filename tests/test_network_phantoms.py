@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="training needs `pip install apical[
 from apical.anatomy import Phase, View
 from apical.errors import InputError
 from apical.network.dataset import Frames
-from apical.network.training import TrainConfig, load_phantoms, train
+from apical.network.training import TrainConfig, train
 from apical.network.unet import UNetConfig
 from apical.phantom import as_frame_study, as_study, make_beating, make_patient
 from apical.split import Split
@@ -75,17 +75,22 @@ def test_a_run_with_phantoms_names_their_store(real: Store, beating: Study, tmp_
         train(
             real, SPLIT, tmp_path / "run", SMALL, phantoms=phantoms, device="cpu", on_step=lambda i, n: steps.append(n)
         )
-        data = json.loads((tmp_path / "run" / "manifest.json").read_text())["data"]
-        assert [d["content_sha256"] for d in data] == [real.content_sha256, phantoms.content_sha256]
+        manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+        assert [d["content_sha256"] for d in manifest["data"]] == [real.content_sha256]
+        assert manifest["phantoms"] == {"name": "phantoms.h5", "content_sha256": phantoms.content_sha256}
     assert steps == [3, 3, 3]  # four real frames and two phantoms, two at a time
 
 
 def test_a_phantom_with_a_patients_id_is_refused(real: Store, beating: Study, tmp_path: Path):
-    with (
-        Store(store_of(tmp_path / "phantoms.h5", ("patient0001", beating))) as phantoms,
-        pytest.raises(InputError, match=r"phantoms\.h5: patient0001 is a patient of .*real\.h5"),
-    ):
-        load_phantoms(phantoms, real, SMALL)
+    more = store_of(tmp_path / "more.h5", ("patient0009", beating))
+    for bad, refusal in (("patient0001", r".*real\.h5"), ("patient0009", r".*more\.h5")):
+        with (
+            Store(more) as other,
+            Store(store_of(tmp_path / f"{bad}.h5", (bad, beating))) as phantoms,
+            pytest.raises(InputError, match=rf"{bad}\.h5: {bad} is a patient of {refusal}"),
+        ):
+            train(real, SPLIT, tmp_path / "run", SMALL, more=(other,), phantoms=phantoms, device="cpu")
+    assert not (tmp_path / "run").exists()
 
 
 def test_frames_are_those_that_a_clip_shows_at_its_turns(beating: Study):

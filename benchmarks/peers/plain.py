@@ -67,7 +67,7 @@ def train(
         progress.epoch += 1
         progress.seconds += time.monotonic() - started
         progress.history.append({"epoch": progress.epoch, "frames": seen, "val_dice_mean": dice})
-        if dice > progress.best_dice:
+        if progress.best_dice is None or dice > progress.best_dice:
             progress.best_dice, progress.best_epoch = dice, progress.epoch
             best.load_state_dict(model.state_dict())
         save_checkpoint(last, model, best, optimizer, progress)

@@ -38,7 +38,7 @@ def average_runs(stores: Sequence[Store], runs: Sequence[Path], output: Path) ->
     stores
         Those that the runs learned from, the first being the one that the split is of. Phantoms are not needed.
     runs
-        Two or more of one split and size. The manifest is that of the last, with all of them named.
+        Two or more of one split and size. The manifest is that of the last, with all of them and of their data.
 
     Raises
     ------
@@ -79,7 +79,9 @@ def average_runs(stores: Sequence[Store], runs: Sequence[Path], output: Path) ->
     write_tensors(output / FAMILIARITY, familiarity.state_dict(), {})
     starts = [m["start"] or {"learned": [], "watched": []} for m in manifests]
     seen = {key: sorted({p for start in starts for p in start[key]}) for key in ("learned", "watched")}
-    manifest = last | {"averaged": members, "start": seen}
+    data = {store["content_sha256"]: store for m in manifests for store in m["data"]}
+    synthetic = next((m["phantoms"] for m in manifests if m.get("phantoms")), None)
+    manifest = last | {"averaged": members, "data": [*data.values()], "phantoms": synthetic, "start": seen}
     write_text(output / MANIFEST, json.dumps(manifest, indent=1))
 
 
@@ -95,6 +97,8 @@ def _manifest(run: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads((run / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{run}: no run; make one with `apical train`") from error
+    if lacking := {"data", "recipe", "split", "start"} - manifest.keys():
+        raise InputError(f"{run / MANIFEST}: names no {', '.join(sorted(lacking))}; train again with this version")
     if "averaged" in manifest:
         raise InputError(f"{run}: is a mean itself; give the runs that it is of")
     if not (run / FAMILIARITY).is_file():
@@ -109,6 +113,7 @@ def _member(run: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
         "weights_sha256": hashlib.sha256((run / BEST).read_bytes()).hexdigest(),
         "start_sha256": (manifest["start"] or {}).get("weights_sha256"),
         "recipe": manifest["recipe"],
+        "phantoms": manifest.get("phantoms"),
         **{k: progress[k] for k in ("epoch", "best_epoch", "seconds")},
     }
 

@@ -43,7 +43,7 @@ echocardiograms ({", ".join(config["views"])}), and names the view.
 {len(split["test"])} never seen ({split["origin"]}). {training["epoch"]} epochs{_kept(training)},
 in {training["seconds"] / 60:.0f} minutes on {machine["threads"]} threads of a {machine["device"].upper()} ({machine["precision"]}, torch {machine["torch"]}).
 Batch {recipe["batch"]}, AdamW, peak learning rate {recipe["learning_rate"]:g}, cosine; cross-entropy + Dice; moving average of weights.
-{_averaged(training.get("averaged", ()))}{_started_from(training["start"])}Data {_data(training["data"])}; every patient's id stands in config.json.
+{_averaged(training.get("averaged", ()))}{_started_from(training["start"])}Data {_data(training["data"])}; every patient's id stands in config.json.{_phantoms(training)}
 
 ## Figures on unseen patients
 
@@ -109,6 +109,13 @@ def _judged(config: Mapping[str, Any]) -> str:
 
 def _data(stores: list[dict[str, str]]) -> str:
     return ", ".join(f"{s['name']} (hash `{s['content_sha256'][:16]}`)" for s in stores)
+
+
+def _phantoms(training: Mapping[str, Any]) -> str:
+    if (store := training.get("phantoms")) is None:
+        return ""
+    whose = "One of the runs" if training.get("averaged") else "It"
+    return f"\n{whose} learned from synthetic hearts besides: {_data([store])}, which are of no patient."
 
 
 def _as_section(report: str) -> str:

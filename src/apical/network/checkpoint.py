@@ -33,7 +33,8 @@ class Progress:
     seconds: float = 0.0
     epoch_share: float = 0.0
     """Share of the whole budget that the latest epoch took."""
-    best_dice: float = -1.0
+    best_dice: float | None = None
+    """Of the epoch that is kept; None where nothing was watched, or the last is kept whatever its Dice."""
     best_epoch: int = 0
     finished: bool = False
     history: list[dict[str, float]] = field(default_factory=list)

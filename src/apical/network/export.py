@@ -6,7 +6,7 @@ import hashlib
 import json
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from apical.network.averaging import is_continuation
 from apical.network.card import model_card
 from apical.network.checkpoint import BEST, FAMILIARITY, LAST, read_tensors
 from apical.network.doubt import Familiarity, Released
-from apical.network.manifest import CROSSVAL
+from apical.network.manifest import CROSSVAL, MANIFEST, recipes_of
 from apical.network.unet import UNet, UNetConfig
 
 OPSET = 17
@@ -44,7 +44,7 @@ def load_run(run: Path) -> tuple[Released, dict[str, Any]]:
     InputError
         When the folder holds no finished run.
     """
-    path = run / "manifest.json"
+    path = run / MANIFEST
     if not path.is_file() or not (run / BEST).is_file():
         raise InputError(f"{run}: no run with a finished epoch; train one with `apical train`")
     if not (run / FAMILIARITY).is_file():
@@ -125,7 +125,7 @@ def export(
         "sha256": hashlib.sha256(data).hexdigest(),
         "license": "CC BY-NC-SA 4.0",
         "training": {k: manifest[k] for k in ("data", "recipe", "split", "machine", "started")}
-        | {"start": manifest.get("start")}
+        | {"start": manifest.get("start"), "phantoms": manifest.get("phantoms")}
         | _duration(run, manifest),
         "figures": {},
     }
@@ -141,7 +141,7 @@ def export(
     # The errors stand in one place of the description, their coverage with the other figures.
     found = config["figures"].get("ef_interval", {}).pop("calibration", None)
     if calibration is not None:
-        config["ef_interval"] = calibration_of(calibration, judged, manifest["recipe"], split).as_dict()
+        config["ef_interval"] = calibration_of(calibration, judged, recipes_of(manifest), split).as_dict()
     elif found is not None:
         config["ef_interval"] = _of_split(Calibration.from_dict(found), split).as_dict()
     if "judged" in config and "ef_interval" in config:
@@ -175,7 +175,9 @@ def to_onnx(network: Released, size: int) -> bytes:
         return path.read_bytes()
 
 
-def calibration_of(folder: Path, sha256: str, recipe: Mapping[str, Any], split: Mapping[str, Any]) -> Calibration:
+def calibration_of(
+    folder: Path, sha256: str, recipes: Sequence[Mapping[str, Any]], split: Mapping[str, Any]
+) -> Calibration:
     """Return what an evaluation of the network of this hash, or a cross-validation, found of the errors of volumes.
 
     Raises
@@ -191,7 +193,8 @@ def calibration_of(folder: Path, sha256: str, recipe: Mapping[str, Any], split: 
     if not found.bounds:
         raise InputError(f"{folder}: no unseen patients to calibrate intervals on; evaluate on some")
     if figures.get("folds"):
-        _refuse_other_recipe(folder, _recipe_of_folds(folder), recipe)
+        for recipe in recipes:
+            _refuse_other_recipe(folder, _recipe_of_folds(folder), recipe)
         note = "errors of the cross-validation's networks, of the same recipe"
         return replace(found, source="the test folds of a cross-validation", note=note)
     if figures.get("model_sha256") != sha256:
@@ -204,14 +207,15 @@ def _recipe_of_folds(folder: Path) -> dict[str, Any]:
         recipe: dict[str, Any] = json.loads((folder / CROSSVAL).read_text(encoding="utf-8"))["recipe"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{folder}: no {CROSSVAL} with its recipe; give the folder of `apical crossval`") from error
-    return recipe
+    return recipe | {"phantoms": False}  # folds are of real patients alone
 
 
 def _refuse_other_recipe(folder: Path, earlier: Mapping[str, Any], recipe: Mapping[str, Any]) -> None:
     """What one network showed is told of another of the same recipe only."""
     if other := [k for k, v in recipe.items() if k not in _SCHEDULE and earlier.get(k) != v]:
         raise InputError(
-            f"{folder}: its recipe had another {', '.join(other)}; its figures cannot stand for this run's"
+            f"{folder}: its recipe had another {', '.join(other)}; its figures cannot stand for this run's: "
+            "train again by one recipe"
         )
 
 
@@ -250,8 +254,8 @@ def _network_before(run: Path, manifest: dict[str, Any]) -> tuple[dict[str, Any]
     network, earlier = load_run(run)
     if not _went_on(run, earlier, manifest):
         raise InputError(f"{run}: not the run that this one went on from (`apical train --start`)")
-    for before, now in zip(earlier.get("averaged", [earlier]), manifest.get("averaged", [manifest]), strict=True):
-        _refuse_other_recipe(run, before["recipe"], now["recipe"])
+    for before, now in zip(recipes_of(earlier), recipes_of(manifest), strict=True):
+        _refuse_other_recipe(run, before, now)
     described = {
         "run": run.resolve().name,
         "sha256": hashlib.sha256(to_onnx(network, int(earlier["recipe"]["size"]))).hexdigest(),
@@ -271,7 +275,7 @@ def _went_on(run: Path, earlier: dict[str, Any], manifest: dict[str, Any]) -> bo
 def _duration(run: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     """Epochs and time of a run, or of those that it is the mean of, with their names."""
     if averaged := manifest.get("averaged"):
-        return {"averaged": averaged} | {k: sum(m[k] for m in averaged) for k in ("epoch", "best_epoch", "seconds")}
+        return {"averaged": averaged} | {k: sum(m[k] for m in averaged) for k in ("epoch", "seconds")}
     _, metadata = read_tensors(run / LAST)
     progress = json.loads(metadata["progress"])
     return {k: progress[k] for k in ("epoch", "best_epoch", "seconds")}

@@ -23,7 +23,11 @@ CROSSVAL = "crossval.json"
 
 
 def describe_run(
-    stores: Sequence[Store], split: Split, recipe: Mapping[str, Any], machine: Mapping[str, Any]
+    stores: Sequence[Store],
+    split: Split,
+    recipe: Mapping[str, Any],
+    machine: Mapping[str, Any],
+    phantoms: Store | None = None,
 ) -> dict[str, Any]:
     """Return the manifest of a run that begins now."""
     described = {
@@ -32,6 +36,7 @@ def describe_run(
             {"name": store.path.name, "content_sha256": store.content_sha256, "renumbered": store.renumbered}
             for store in stores
         ],
+        "phantoms": phantoms and {"name": phantoms.path.name, "content_sha256": phantoms.content_sha256},
         "recipe": recipe,
         "split": split.as_dict(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -40,6 +45,12 @@ def describe_run(
     # As it reads back from the file, to be compared with it.
     result: dict[str, Any] = json.loads(json.dumps(described))
     return result
+
+
+def recipes_of(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the recipe of a run, or those of the runs of a mean, each with whether phantoms were learned from."""
+    runs = manifest.get("averaged") or [manifest]
+    return [run["recipe"] | {"phantoms": bool(run.get("phantoms"))} for run in runs]
 
 
 def origin_of(start: Path, store: Store, split: Split) -> dict[str, Any]:
@@ -107,7 +118,7 @@ def claim(run: Path, manifest: Mapping[str, Any], *, resume: bool) -> None:
         if not resume:
             raise OutputError(f"{run}: holds a run already; add --resume to go on with it, or name another folder")
         old = json.loads(path.read_text(encoding="utf-8"))
-        for key in ("data", "recipe", "split", "start"):
+        for key in ("data", "phantoms", "recipe", "split", "start"):
             if old.get(key) != manifest[key]:
                 raise InputError(
                     f"{run}: its {key} differs from what is asked now; resume with the same, or name another folder"

@@ -119,14 +119,14 @@ def train(
     place = pick_device(device)
     torch.manual_seed(config.seed)
     stores = (store, *more)
-    described = (*stores, phantoms) if phantoms else stores
-    manifest = describe_run(described, split, asdict(config), machine(place)) | {
+    synthetic = load_phantoms(phantoms, stores, config) if phantoms else None
+    manifest = describe_run(stores, split, asdict(config), machine(place), phantoms) | {
         "start": origin_of(start, store, split) if start else None
     }
     if rank == 0:
         claim(run, manifest, resume=resume)
     real = load_frames(stores, split.train, config.size, config.views)
-    learned = real.beside(load_phantoms(phantoms, store, config), config.phantom_share) if phantoms else real
+    learned = real.beside(synthetic, config.phantom_share) if synthetic else real
     watched = load_frames((store,), split.validation, config.size, config.views) if split.validation else None
 
     model = UNet(config.unet)
@@ -149,10 +149,9 @@ def train(
             row |= validate(average, watched, config) if watched else {}
         progress.epoch += 1
         progress.seconds += time.monotonic() - started
-        dice = float(progress.epoch)  # nothing to judge by: the last epoch is the best
-        if config.keep == "best":
-            dice = row.get("val_dice_mean", dice)
-        if rank == 0 and dice > progress.best_dice:
+        dice = row.get("val_dice_mean") if config.keep == "best" else None
+        # With nothing to judge by, the last epoch is the best.
+        if rank == 0 and (dice is None or progress.best_dice is None or dice > progress.best_dice):
             progress.best_dice, progress.best_epoch = dice, progress.epoch
             write_tensors(run / BEST, average.state_dict(), {"config": json.dumps(asdict(config.unet))})
         progress.epoch_share = _share_done(progress, config) - done
@@ -176,19 +175,20 @@ def train(
     return progress
 
 
-def load_phantoms(phantoms: Store, store: Store, config: TrainConfig) -> Frames:
+def load_phantoms(phantoms: Store, stores: Sequence[Store], config: TrainConfig) -> Frames:
     """Load all frames of a store of phantoms.
 
     Raises
     ------
     InputError
-        When a patient of `store` bears the id of a phantom, so that it may be one and the same.
+        When a patient of one of `stores` bears the id of a phantom, so that it may be one and the same.
     """
-    if shared := set(phantoms.patients) & set(store.patients):
-        raise InputError(
-            f"{phantoms.path}: {min(shared)} is a patient of {store.path}, too; phantoms need ids of their own "
-            "(benchmarks/phantom_store.py)"
-        )
+    for store in stores:
+        if shared := set(phantoms.patients) & set(store.patients):
+            raise InputError(
+                f"{phantoms.path}: {min(shared)} is a patient of {store.path}, too; phantoms need ids of their own "
+                "(benchmarks/phantom_store.py)"
+            )
     return load_frames((phantoms,), phantoms.patients, config.size, config.views)
 
 
