@@ -51,7 +51,7 @@ class Limits:
     length_caution: float = 0.10
     length_refusal: float = 0.20
     """Disagreement of the two views' end-diastolic long axes, of the longer one."""
-    ef_difference_points: float = 15.0
+    ef_difference_points: float = 20.0
     """Between the ejection fractions of the views by themselves; a fifth of CAMUS's experts' own outlines exceed it."""
     edv_ml: tuple[float, float] = (30.0, 400.0)
     edv_refusal_ml: tuple[float, float] = (5.0, 1000.0)

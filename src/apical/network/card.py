@@ -53,7 +53,7 @@ Batch {recipe["batch"]}, AdamW, peak learning rate {recipe["learning_rate"]:g}, 
 
 CAMUS is one hospital and one make of scanner (GE Vivid E95). On other scanners expect worse and look at the overlays.
 The masks follow CAMUS's conventions: trabeculae and papillary muscles belong to the cavity, walls may reach beyond the sector.
-The unseen patients chose no weight and no epoch; two limits of the gate were set and the augmentation was widened after looking at them.
+The unseen patients chose no weight and no epoch; after looking at them the augmentation was widened and the gate's limit of confidence was set.
 What was tried, kept and not, and what went wrong in the worst patients: docs/experiments.md of the project.
 Not for M-mode, Doppler, other windows, congenital disease, children, or any decision about a patient.
 """
