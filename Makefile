@@ -28,7 +28,7 @@ bench: $(VENV)/ready
 	$(BIN)/python benchmarks/measure_speed.py
 	$(BIN)/python benchmarks/camus_parity.py $(ORACLE) $(CAMUS)
 
-# The whole chain on CAMUS: stores, four models, their figures on unseen patients, the table in docs/.
+# The whole chain on CAMUS: stores, five models, their figures on unseen patients, the table in docs/.
 camus: $(VENV)/ready
 	CAMUS=$(CAMUS) BIN=$(BIN) sh benchmarks/camus.sh
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The whole chain on CAMUS: two stores of the same patients, four models on the same split, their figures on the same
+# The whole chain on CAMUS: two stores of the same patients, five models on the same split, their figures on the same
 # 50 unseen patients, the table in docs/; then what is released goes on with all patients, by the same recipe.
 # About 6 hours on two cores; interrupted, it goes on where it was.
 #   CAMUS=../shared/camus BIN=.venv/bin sh benchmarks/camus.sh
@@ -14,25 +14,32 @@ train() { # name, view, minutes, further stores or options
     shift 3
     "$APICAL" train runs/camus.h5 -o "runs/$name" --view "$view" --max-minutes "$minutes" \
         --epochs 500 --patience 500 --resume "$@"
-    "$APICAL" export "runs/$name" -o "runs/model-$name" --name "apical-unet-$name" --overwrite
-    "$APICAL" evaluate "runs/model-$name" runs/camus.h5 -o "runs/evaluation-$name" --overwrite
-    # Again, with figures and intervals: the network is the same, and so is its hash.
-    "$APICAL" export "runs/$name" -o "runs/model-$name" --name "apical-unet-$name" \
-        --evaluation "runs/evaluation-$name" --overwrite
 }
-train both both 150 runs/nifti.h5
-# From the PNG frames alone, as its peers (benchmarks/peers.sh).
-train small both 12 --channels 16,32,64,96,128
-train 2ch 2CH 17
-train 4ch 4CH 17
-# The released one: the mean of the joint network and of one that went on from it with synthetic hearts as well.
-[ -f runs/phantoms.h5 ] || "${BIN:-.venv/bin}/python" benchmarks/phantom_store.py -o runs/phantoms.h5 --n 400
 further() { # name, start, minutes, further options
     name=$1 start=$2 minutes=$3
     shift 3
     "$APICAL" train runs/camus.h5 runs/nifti.h5 -o "runs/$name" --start "runs/$start" --max-minutes "$minutes" \
         --epochs 500 --patience 500 --learning-rate 0.001 --resume "$@"
 }
+judge() { # run, name of the model
+    "$APICAL" export "runs/$1" -o "runs/model-$1" --name "$2" --overwrite
+    "$APICAL" evaluate "runs/model-$1" runs/camus.h5 -o "runs/evaluation-$1" --overwrite
+    # Again, with figures and intervals: the network is the same, and so is its hash.
+    "$APICAL" export "runs/$1" -o "runs/model-$1" --name "$2" --evaluation "runs/evaluation-$1" --overwrite
+}
+train both both 150 runs/nifti.h5
+# From the PNG frames alone, as its peers (benchmarks/peers.sh); then with both releases, which is the released small one.
+train small both 30 --channels 16,32,64,96,128
+judge small apical-unet-small-30-minutes
+further small-further small 20 --channels 16,32,64,96,128 --learning-rate 0.002
+judge small-further apical-unet-small
+"$APICAL" compare runs/evaluation-small-further runs/evaluation-small -o docs/small.md --overwrite
+train 2ch 2CH 17
+judge 2ch apical-unet-2ch
+train 4ch 4CH 17
+judge 4ch apical-unet-4ch
+# The released one: the mean of the joint network and of one that went on from it with synthetic hearts as well.
+[ -f runs/phantoms.h5 ] || "${BIN:-.venv/bin}/python" benchmarks/phantom_store.py -o runs/phantoms.h5 --n 400
 mean() { # name, runs
     name=$1
     [ -f "runs/$name/manifest.json" ] ||
@@ -40,9 +47,8 @@ mean() { # name, runs
 }
 further beating both 47 --phantoms runs/phantoms.h5 --keep last
 mean mean both beating
-"$APICAL" export runs/mean -o runs/model-mean --name apical-unet --overwrite
-"$APICAL" evaluate runs/model-mean runs/camus.h5 -o runs/evaluation-mean --overwrite
-"$APICAL" compare runs/evaluation-mean runs/evaluation-small runs/evaluation-2ch runs/evaluation-4ch \
+judge mean apical-unet
+"$APICAL" compare runs/evaluation-mean runs/evaluation-small-further runs/evaluation-2ch runs/evaluation-4ch \
     -o docs/models.md --overwrite
 # Both with all patients, by the same recipes.
 further all both 28 --test 0 --validation 0
