@@ -29,9 +29,9 @@ judge() { # run, name of the model
 }
 train both both 150 runs/nifti.h5
 # From the PNG frames alone, as its peers (benchmarks/peers.sh); then with both releases, which is the released small one.
-train small both 30 --channels 16,32,64,96,128
-judge small apical-unet-small-30-minutes
-further small-further small 20 --channels 16,32,64,96,128 --learning-rate 0.002
+train small both 12 --channels 16,32,64,96,128
+judge small apical-unet-small-12-minutes
+further small-further small 38 --channels 16,32,64,96,128 --learning-rate 0.002
 judge small-further apical-unet-small
 "$APICAL" compare runs/evaluation-small-further runs/evaluation-small -o docs/small.md --overwrite
 train 2ch 2CH 17

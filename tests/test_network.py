@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from apical.anatomy import View
 from apical.errors import InputError, OutputError
 from apical.network.checkpoint import read_tensors
 from apical.network.dataset import load_frames
-from apical.network.training import TrainConfig, learning_rate, pick_device, train
+from apical.network.training import TrainConfig, autocast, learning_rate, pick_device, train
 from apical.network.unet import UNet, UNetConfig, start_from
 from apical.phantom import as_study, make_patient
 from apical.split import Split
@@ -228,6 +229,21 @@ def test_a_widened_start_ignores_the_other_phase():
 def test_a_size_that_does_not_divide_is_refused(store_path: Path, tmp_path: Path):
     with Store(store_path) as store, pytest.raises(InputError, match="multiple of 4"):
         train(store, SPLIT, tmp_path / "r", replace(SMALL, size=66), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("processor", "has_instructions", "expected"),
+    [("x86_64", True, True), ("x86_64", False, False), ("AMD64", False, False), ("aarch64", False, True)],
+)
+def test_bfloat16_is_used_only_where_the_processor_multiplies_it(
+    processor: str, has_instructions: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(platform, "machine", lambda: processor)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_instructions)
+    with autocast(torch.device("cpu")):
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == (torch.bfloat16 if expected else torch.float32)
 
 
 def test_a_device_that_is_not_there_is_refused():

@@ -301,6 +301,9 @@ def autocast(place: torch.device) -> torch.autocast:
     """bfloat16 where the hardware multiplies it natively; elsewhere float32."""
     if place.type == "cpu":
         native = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        if platform.machine().lower() in ("x86_64", "amd64"):
+            # oneDNN also takes bfloat16 where it has to convert it for every product: half as fast as float32.
+            native = native and torch.cpu._is_avx512_bf16_supported()
     else:
         native = place.type == "cuda" and torch.cuda.is_bf16_supported()
     return torch.autocast(place.type, torch.bfloat16, enabled=native)
