@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 
 from apical.anatomy import View
@@ -86,3 +88,24 @@ def test_film_and_objects_need_no_report(
         "echo_report_sr.dcm",
         "measurements.json",
     }
+
+
+@pytest.mark.parametrize("complete", [False, True])
+def test_of_stills_and_clips_it_is_said_which_were_measured(
+    apical: Run, stub: None, tree: Path, tmp_path: Path, cine: Path, complete: bool
+):
+    folder = tmp_path / "exam"
+    folder.mkdir()
+    clip = pydicom.dcmread(cine)
+    clip.save_as(folder / "clip.dcm", enforce_file_format=True)
+    for n, phase in enumerate(("ED", "ES")[: 1 + complete], 2):
+        still = pydicom.dcmread(cine)
+        still.SOPInstanceUID = f"{clip.SOPInstanceUID[:-2]}{n}"
+        still.NumberOfFrames = 1
+        still.PixelData = clip.pixel_array[0].tobytes()
+        still.save_as(folder / f"a4c_{phase}.dcm", enforce_file_format=True)
+    apical("measure", folder, "-o", tmp_path / "out", "--no-report")
+    (record,) = (tmp_path / "out").rglob("measurements.json")
+    notes = json.loads(record.read_text())["notes"]
+    expected = "measured: the stills of ED and ES, not the clips" if complete else "measured: the clips, not the stills"
+    assert expected in notes

@@ -283,3 +283,40 @@ def test_what_is_no_date_becomes_empty() -> None:
     day, time = shifted("p", "20200229", "Doe")
     assert (len(day), time) == (8, "")
     assert shifted("p", "20200229", "101500.25")[1].endswith(".25")
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_a_still_is_de_identified_like_a_clip(tmp_path: Path, colour: bool) -> None:
+    still = fan_clip()[0]
+    ds = ultrasound_dataset(np.repeat(still[..., None], 3, axis=-1) if colour else still)
+    ds.SequenceOfUltrasoundRegions = [region(*BOX)]
+    (copy,) = deidentify(save(ds, tmp_path / "a.dcm"), tmp_path / "out", KEY)
+    pixels = pydicom.dcmread(copy).pixel_array
+    assert pixels.shape == ((ROWS, COLUMNS, 3) if colour else (ROWS, COLUMNS))
+    assert not pixels[2:9].any()
+    assert pixels[40, 50].any()
+
+
+def test_a_box_without_a_fan_of_its_size_is_not_kept_with_its_writing(tmp_path: Path) -> None:
+    clip = np.zeros((6, ROWS, COLUMNS), np.uint8)
+    clip[:, 30:50, 40:60] = np.random.default_rng(0).integers(20, 200, (6, 20, 20))
+    clip[:, 2:9, 4:60:2] = 255
+    ds = ultrasound_dataset(clip)
+    ds.SequenceOfUltrasoundRegions = [region(0, 0, 75, 95)]
+    with pytest.raises(InputError, match="name the region to keep"):
+        deidentify(save(ds, tmp_path / "a.dcm"), tmp_path / "out", KEY)
+
+
+def test_a_damaged_file_is_left_out_and_the_rest_goes_on(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    ds = planted_dataset()
+    ds[0x00280008] = DataElement(0x00280008, "LO", "many")  # NumberOfFrames
+    save(ds, folder / "a.dcm")
+    save(planted_dataset(), folder / "c.dcm")
+    told: dict[str, str] = {}
+    written = deidentify(folder, tmp_path / "out", KEY, on_error=lambda p, e: told.update({p.name: str(e)}))
+    assert len(written) == 1
+    assert set(told) == {"a.dcm"}
+    assert "damaged" in told["a.dcm"]
+    assert not recwarn.list

@@ -102,3 +102,8 @@ def test_a_full_or_refusing_disk_is_our_error(tmp_path: Path, monkeypatch: pytes
         write_text(tmp_path / "a.txt", "x")
     with pytest.raises(OutputError, match="Read-only file system"):
         make_folder(tmp_path)
+
+
+def test_a_name_too_long_is_an_error_of_the_output(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot be written"), atomic_write(tmp_path / ("a" * 300)):
+        pass

@@ -170,6 +170,14 @@ def test_files_of_different_people_in_one_folder_are_studies_of_their_own(tmp_pa
     assert ids(read(*files)[0]) == ["heart_1_4CH", "heart_2_4CH"]
 
 
+def test_a_folder_with_names_of_several_people_says_that_it_is_read_as_one(tmp_path: Path):
+    for n, name in enumerate(("anna_2CH_ED", "anna_2CH_ES", "bob_4CH_ED")):
+        picture(tmp_path / "exam" / f"{name}.png", n)
+    (study,), told = read(tmp_path / "exam")
+    assert "names of 2 subjects in one folder, which is read as one patient" in study.notes
+    assert told == []
+
+
 def test_files_named_alike_but_for_view_and_phase_are_one_study(tmp_path: Path):
     for names in (("x_2CH", "x_4CH", "x_4CH_ED"), ("2CH", "4CH"), ("A2C_lab", "A4C_lab")):
         folder = tmp_path / f"exam{names[0]}"

@@ -109,6 +109,10 @@ def test_a_foreign_table_is_passed_over_and_a_damaged_one_is_named(tmp_path: Pat
     (tmp_path / "patients.csv").write_text(HEADER + "patient0007,2CH,tall,1,1,1,x,Training/patient0001\n")
     with pytest.raises(InputError, match=r"patients\.csv: a damaged row"):
         read_study(tmp_path)
+    for wrong in ("nan", "inf", "-1"):
+        (tmp_path / "patients.csv").write_text(HEADER + f"patient0007,2CH,9,9,{wrong},1,x,Training/patient0001\n")
+        with pytest.raises(InputError, match="not a positive number"):
+            read_study(tmp_path)
 
 
 def test_a_damaged_table_is_no_matter_to_data_that_do_not_need_it(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
@@ -204,6 +206,67 @@ def test_view_from_code_or_description(save: Callable[..., Path]) -> None:
     assert read_study(save(ultrasound(speckle(), ViewCodeSequence=Sequence([code])))).clips[0].view == View.A4C
     assert read_study(save(ultrasound(speckle(), SeriesDescription="Rest AP2 / zoom"))).clips[0].view == View.A2C
     assert read_study(save(ultrasound(speckle(), SeriesDescription="Rest PLAX"))).clips[0].view is None
+
+
+@pytest.mark.parametrize(
+    ("meaning", "view"),
+    [
+        ("2D apical four chamber", View.A4C),
+        ("Apical 4-chamber view, 2D", View.A4C),
+        ("Apical two chamber, zoom x4", View.A2C),
+        ("Apical 2 chamber", View.A2C),
+        ("Apical two chamber or four chamber", None),
+        ("Apical view 2D", None),
+    ],
+)
+def test_the_chambers_of_a_view_are_not_any_number(save: Callable[..., Path], meaning: str, view: View | None) -> None:
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "X", "99LAB", meaning
+    assert read_study(save(ultrasound(speckle(), ViewCodeSequence=Sequence([code])))).clips[0].view == view
+
+
+def test_a_name_and_tags_of_two_views_are_neither_believed(save: Callable[..., Path]) -> None:
+    study = read_study(save(ultrasound(speckle(), SeriesDescription="Apical 2CH"), "x_4CH.dcm"))
+    assert study.clips[0].view is None
+    assert any("its name says 4CH and its tags 2CH" in note for note in study.notes)
+
+
+def test_two_pictures_side_by_side_are_said(save: Callable[..., Path]) -> None:
+    study = read_study(save(ultrasound(speckle(), SequenceOfUltrasoundRegions=Sequence([region(), region()]))))
+    assert any("2 two-dimensional regions, the largest is read" in note for note in study.notes)
+
+
+@pytest.mark.filterwarnings("error")
+def test_odd_values_are_not_told_to_the_world(save: Callable[..., Path]) -> None:
+    dataset = ultrasound(speckle())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset.PatientAge, dataset.PatientSex = f"{PERSON}, 45 years", f"Female, {PERSON}"
+        path = save(dataset)
+    patient = read_study(path).patient
+    assert (patient.sex, patient.age_years) == (None, None)
+
+
+@pytest.mark.parametrize("tag", [0x00186011, 0x00540220])
+def test_a_text_in_place_of_a_sequence(save: Callable[..., Path], tag: int) -> None:
+    dataset = ultrasound(speckle())
+    dataset[tag] = DataElement(tag, "LO", "hello")
+    assert "damaged" in refusal(save(dataset))
+
+
+def test_clips_of_one_name_in_folders_of_one_name_keep_apart(save: Callable[..., Path], tmp_path: Path) -> None:
+    for place in ("a/images/1.dcm", "b/images/1.dcm", "b/images/1", "c.dcm"):
+        save(ultrasound(speckle()), place)
+    (study,) = read_studies(tmp_path)
+    assert sorted(clip.name for clip in study.clips) == ["1.dcm", "a_images_1", "b_images_1", "c"]
+
+
+def test_people_without_a_study_uid_keep_apart(save: Callable[..., Path], tmp_path: Path) -> None:
+    for person in ("A", "B"):
+        save(ultrasound(speckle(), StudyInstanceUID="", PatientID=person), f"x/{person}.dcm")
+    save(ultrasound(speckle(), StudyInstanceUID="", PatientID="A"), "x/A2.dcm")
+    studies = list(read_studies(tmp_path))
+    assert sorted(sorted(clip.name for clip in study.clips) for study in studies) == [["A", "A2"], ["B"]]
 
 
 def test_studies_are_grouped_by_uid(save: Callable[..., Path], tmp_path: Path) -> None:

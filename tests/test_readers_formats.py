@@ -231,8 +231,11 @@ def test_mhd_spacing_absent_or_suspicious(mhd: Path) -> None:
     study = read_study(write_mhd(mhd, ElementSpacing="1 1"))
     assert study.frames[0].grid.spacing_mm == (1.0, 1.0)
     assert "1 x 1 mm" in study.notes[0]
-    for wrong in ("0 1", "-1 1", "nan 1", "a b"):
+    for wrong in ("0 1", "-1 1", "nan 1", "a b", "0.3", "0.3 0.3 1", ""):
         assert "ElementSpacing" in refusal(write_mhd(mhd, ElementSpacing=wrong))
+    # SimpleITK passes over other spellings, and gives 1 mm.
+    other_spelling = write_mhd(mhd, ElementSpacing=None, elementspacing="0.3 0.4")
+    assert "must be spelled ElementSpacing" in refusal(other_spelling)
 
 
 def test_mhd_pixel_file_elsewhere_is_never_opened(mhd: Path, tmp_path: Path) -> None:
@@ -291,7 +294,7 @@ def test_mhd_compressed_data(mhd: Path, tmp_path: Path) -> None:
         ({"ElementNumberOfChannels": "900"}, "beyond 4"),
         ({"ObjectType": "Scene"}, "not Image"),
         ({"HeaderSize": "100"}, "HeaderSize"),
-        ({"elementdatafile": "/etc/passwd"}, "refused"),
+        ({"elementdatafile": "/etc/passwd"}, "spelled ElementDataFile"),
         ({"dimsize": "9 9"}, "twice"),
     ],
 )
@@ -336,6 +339,25 @@ def test_nifti_is_row_column(tmp_path: Path, suffix: str) -> None:
     frame = read_study(path).frames[0]
     np.testing.assert_array_equal(frame.image, speckle())
     assert frame.grid.spacing_mm == pytest.approx((0.2, 0.3))
+
+
+def test_nifti_of_one_millimetre_is_suspicious(tmp_path: Path) -> None:
+    (tmp_path / "a.nii").write_bytes(nifti_header((32, 24), spacing=(1.0, 1.0)) + speckle().tobytes())
+    study = read_study(tmp_path / "a.nii")
+    assert study.frames[0].grid.spacing_mm == (1.0, 1.0)
+    assert "1 x 1 mm" in study.notes[0]
+
+
+def test_a_normalised_image_is_not_taken_for_two_grey_levels(tmp_path: Path) -> None:
+    sitk.WriteImage(sitk.GetImageFromArray(speckle() / np.float32(255)), str(tmp_path / "a.nii.gz"))
+    assert "scale it to 0-255" in refusal(tmp_path / "a.nii.gz")
+
+
+def test_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "M\udcfcller_4CH_ED.nii"
+    path.write_bytes(nifti_header((32, 24)) + speckle().tobytes())
+    with pytest.raises(InputError, match=r"M\?ller_4CH_ED.nii: its name or a folder's is not UTF-8; rename it"):
+        read_study(path)
 
 
 def test_nifti_time_on_the_last_axis(tmp_path: Path) -> None:

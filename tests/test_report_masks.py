@@ -119,3 +119,11 @@ def test_only_labels_on_the_grid_are_written(tmp_path: Path, mask: np.ndarray) -
     with pytest.raises(OutputError, match=r"\.mhd, \.nii\.gz, \.png"):
         write_mask(tmp_path / "a.tif", mask, TILTED)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["Müller_4CH", "日本", "list_4CH", "local_4CH", "a%b", "x:y"])
+def test_any_name_comes_back(tmp_path: Path, mask: np.ndarray, name: str) -> None:
+    path = tmp_path / f"{name}.mhd"
+    write_mask(path, mask, TILTED)
+    np.testing.assert_array_equal(read_mask(path)[0], mask)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(path))), mask)

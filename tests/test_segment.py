@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,13 @@ from apical.errors import ModelError
 from apical.phantom import as_study, make_patient
 from apical.phantom.beating import as_clip_study, make_beating
 from apical.repair import repair_mask
-from apical.segment import Precision, Segmenter
+from apical.segment import Precision, Segmenter, import_openvino
 from apical.study import Study
 from commands import Run
 
-openvino = pytest.importorskip("openvino")
+if find_spec("openvino") is None:
+    pytest.skip("OpenVINO is not installed: pip install apical[openvino]", allow_module_level=True)
+openvino = import_openvino()
 
 has_bfloat16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 needs_bfloat16 = pytest.mark.skipif(not has_bfloat16, reason="this processor has no bfloat16")
@@ -33,6 +36,18 @@ def clip() -> Study:
     (whole,) = study.clips
     times = None if whole.frame_times_ms is None else whole.frame_times_ms[:7]
     return replace(study, clips=(replace(whole, images=whole.images[:7], frame_times_ms=times),))
+
+
+def test_openvino_comes_without_its_telemetry():
+    script = """
+import sys
+from apical.segment import Segmenter
+Segmenter.load(runtime="openvino")
+assert "openvino.tools.ovc" in sys.modules, "no longer imported by OpenVINO: the test shows nothing"
+print([name for name, module in sys.modules.items() if "openvino_telemetry" in name and module])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_masks_do_not_depend_on_what_runs_side_by_side(clip: Study):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from apical.errors import ExitCode, InputError
+from apical.inputs import open_studies
 from apical.store import Store
 from commands import Run
 from test_store import study, write
@@ -205,3 +206,16 @@ def test_random_damage_gives_the_data_or_one_line(store_path: Path):
             refusals.append(str(error))
     assert len(refusals) > 5
     assert not any("\n" in line for line in refusals)
+
+
+def test_one_damaged_patient_does_not_take_the_others_away(tmp_path: Path):
+    path = write(tmp_path / "s.h5", *(study(f"patient000{n}") for n in (1, 2, 3)))
+    with h5py.File(path, "a") as file:
+        file[FRAME.replace("0001", "0002")].attrs["spacing_mm"] = [-0.3, 0.3]
+    told: list[str] = []
+    found = [s.patient.id for s in open_studies(path, lambda _path, error: told.append(str(error)))]
+    assert found == ["patient0001", "patient0003"]
+    assert len(told) == 1
+    assert "patient0002" in told[0]
+    with pytest.raises(InputError, match="patient0002"):
+        list(open_studies(path))

@@ -49,9 +49,13 @@ def atomic_write(target: Path | str, *, overwrite: bool = False) -> Iterator[Pat
 def refuse_existing(target: Path | str, *, overwrite: bool) -> None:
     """Raise OutputError when `target` is there and may not be replaced."""
     target = Path(target)
-    if target.is_dir():
+    try:
+        is_folder, exists = target.is_dir(), target.exists()
+    except OSError as error:  # such as a name too long
+        raise OutputError(f"{target}: cannot be written ({error.strerror or error})") from error
+    if is_folder:
         raise OutputError(f"{target}: is a folder; name a file")
-    if not overwrite and target.exists():
+    if not overwrite and exists:
         raise OutputError(f"{target}: exists already; choose another place or ask to overwrite")
 
 

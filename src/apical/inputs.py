@@ -43,7 +43,15 @@ def open_studies(path: Path, on_error: OnError | None = None, patients: Iterable
         from apical.store import Store
 
         with Store(path) as store:
-            yield from store.studies(p for p in store.patients if wanted is None or p in wanted)
+            for patient in (p for p in store.patients if wanted is None or p in wanted):
+                try:
+                    study = store.study(patient)
+                except InputError as error:
+                    if on_error is None:
+                        raise
+                    on_error(path, error)
+                    continue
+                yield study
     else:
         yield from read_studies(path, on_error, patients=wanted)
 

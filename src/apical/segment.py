@@ -7,14 +7,16 @@ time on processors that have it, is used only when asked for.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -222,6 +224,7 @@ def _onnxruntime(path: Path, threads: int | None, precision: Precision) -> _Runt
 
     if precision is not Precision.FLOAT32:
         raise ModelError(f"ONNX Runtime computes in float32 only: use --runtime openvino, or leave out {precision}")
+    onnxruntime.disable_telemetry_events()  # of its builds for Windows
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3
@@ -238,9 +241,18 @@ def _onnxruntime(path: Path, threads: int | None, precision: Precision) -> _Runt
     return Runtime()
 
 
-def _openvino(path: Path, threads: int | None, precision: Precision) -> _Runtime:
-    import openvino
+def import_openvino() -> Any:
+    """Import OpenVINO without its telemetry.
 
+    It tells its maker of every import, without being asked, and forks a process for it beside our threads, which
+    has locked us up.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    return import_module("openvino")
+
+
+def _openvino(path: Path, threads: int | None, precision: Precision) -> _Runtime:
+    openvino = import_openvino()
     core = openvino.Core()
     hint = {Precision.FLOAT32: "f32", Precision.BFLOAT16: "bf16"}[precision]
     # Each stream has cores of its own, which wait for no other's; the sums, and so the masks, stay the same.
@@ -248,15 +260,14 @@ def _openvino(path: Path, threads: int | None, precision: Precision) -> _Runtime
     hints = {"INFERENCE_PRECISION_HINT": hint, "NUM_STREAMS": str(streams)}
     if threads:
         hints["INFERENCE_NUM_THREADS"] = str(threads)
-    # read_model takes ONNX as it is; the converter would load openvino-telemetry.
-    compiled = core.compile_model(core.read_model(path), "CPU", hints)
-    # OpenVINO computes in float32 where the processor cannot do better, without a word.
-    if compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() != hint:
+    # Without a word OpenVINO computes in float32 on some processors that have no bfloat16, and slowly on others.
+    if precision is Precision.BFLOAT16 and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise ModelError(f"this processor does not compute in {precision}: use --precision {Precision.FLOAT32}")
+    compiled = core.compile_model(core.read_model(path), "CPU", hints)
     version = openvino.__version__.split("-")[0]
     # Its first look at NumPy locks up when two threads have it at once, so it is had here.
     _ = openvino.Tensor(np.zeros(1, np.float32)).data
-    free: SimpleQueue[openvino.InferRequest] = SimpleQueue()
+    free: SimpleQueue[Any] = SimpleQueue()
     for _ in range(streams):
         free.put(compiled.create_infer_request())
 

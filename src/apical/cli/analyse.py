@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -253,6 +254,7 @@ def _measure_study(
     study: Study, source: MaskSource, place: Path, *, report: bool, film: bool, dicom: bool, save_masks: bool
 ) -> Record:
     """Write one patient's report and objects, and return what was measured."""
+    from apical.anatomy import Phase, View
     from apical.cli.preload import imported_beside, writing
     from apical.report.tables import measurement_rows
 
@@ -260,7 +262,11 @@ def _measure_study(
         masks = source.predict(study)
     if save_masks:
         _write_masks(study, masks, place, "mhd", per_frame=False)
-    if study.clips and not any(frame.phase for frame in study.frames):
+    stills_suffice = any(study.frame(view, Phase.ED) and study.frame(view, Phase.ES) for view in View)
+    if study.clips and study.frames:
+        measured_and_not = ("stills of ED and ES", "clips") if stills_suffice else ("clips", "stills")
+        study = replace(study, notes=(*study.notes, "measured: the {}, not the {}".format(*measured_and_not)))
+    if study.clips and not stills_suffice:
         measured = _measure_beats(study, masks, place, report=report, film=film, dicom=dicom)
     else:
         measured = _measure_frames(study, masks, place, report=report, dicom=dicom)

@@ -67,6 +67,7 @@ def deidentify(
         A copy exists already, `out` lies inside `source` or cannot be written to.
     """
     from apical.deidentify.pseudonyms import Pseudonyms
+    from apical.readers.dicom_pixels import damage_of, quiet
 
     source, out = Path(source), Path(out)
     pseudonyms = Pseudonyms(key)
@@ -74,7 +75,8 @@ def deidentify(
     written = []
     for path in _files(source):
         try:
-            written.append(_copy(path, out, pseudonyms, region, keep_characteristics, overwrite))
+            with quiet(), damage_of(path):
+                written.append(_copy(path, out, pseudonyms, region, keep_characteristics, overwrite))
         except InputError as error:
             if on_error is None:
                 raise
@@ -115,26 +117,23 @@ def _copy(
     from apical.deidentify.profile import clean_attributes
     from apical.grid import Box
     from apical.readers.dicom_guard import check_structure
-    from apical.readers.dicom_pixels import quiet
     from apical.readers.dicom_tags import view_of
     from apical.report.dicom_codes import VIEWS
     from apical.report.dicom_object import code_item, save
 
     try:
         check_structure(path)
-        with quiet():
-            dataset = dcmread(path)
+        dataset = dcmread(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     if str(dataset.get("SOPClassUID")) not in _ULTRASOUND_CLASSES or "PixelData" not in dataset:
         raise InputError(f"{path}: no ultrasound image; only those are de-identified")
     pixels = decode(path, dataset)
     kept = kept_pixels(path, dataset, pixels, None if region is None else Box(*region))
-    with quiet():
-        clean = clean_attributes(dataset, pseudonyms, keep_characteristics=keep_characteristics)
-        if (view := view_of(dataset)) is not None:
-            # Read from texts that are dropped themselves.
-            clean.ViewCodeSequence = [code_item(*VIEWS[view])]
+    clean = clean_attributes(dataset, pseudonyms, keep_characteristics=keep_characteristics)
+    if (view := view_of(dataset)) is not None:
+        # Read from texts that are dropped themselves.
+        clean.ViewCodeSequence = [code_item(*VIEWS[view])]
     set_pixels(clean, blacken(pixels, kept), int(dataset.get("BitsStored") or 8))
     target = out / str(clean.PatientID) / f"{clean.SOPInstanceUID}.dcm"
     save(target, clean, overwrite=overwrite)

@@ -92,8 +92,8 @@ def kept_pixels(path: Path, dataset: Dataset, pixels: NDArray[Any], region: Box 
     Raises
     ------
     InputError
-        No tag says where the ultrasound is, and no sector stands out from the rest of the picture; or the
-        requested region does not lie in the image.
+        No tag says where the ultrasound is, and no sector stands out from the rest of the picture, or no fan in
+        its box; or the requested region does not lie in the image.
     """
     shape = (pixels.shape[1], pixels.shape[2])
     grey = luminance(pixels) if pixels.ndim == 4 else _to_8_bit(pixels)
@@ -103,6 +103,11 @@ def kept_pixels(path: Path, dataset: Dataset, pixels: NDArray[Any], region: Box 
             raise InputError(f"{path}: the region to keep does not lie in its {shape[0]} x {shape[1]} pixels")
         kept[region.slices] = True
         return kept
+    says_clean = str(dataset.get("BurnedInAnnotation") or "") == "NO"
+    unclear = InputError(
+        f"{path}: neither its tags nor its picture say where the ultrasound ends and the writing begins; "
+        "name the region to keep"
+    )
     regions = [r for item in dataset.get("SequenceOfUltrasoundRegions") or () if (r := _region(item))]
     # Some scanners state the end of a region as one past its last pixel.
     fits = all(box.bottom <= shape[0] + 1 and box.right <= shape[1] + 1 for box, _ in regions)
@@ -110,20 +115,23 @@ def kept_pixels(path: Path, dataset: Dataset, pixels: NDArray[Any], region: Box 
         sector = find_sector(grey if len(grey) > 1 else grey[0])
         if not _is_nearly_whole(sector, shape):
             regions = [(sector, True)]
-        elif str(dataset.get("BurnedInAnnotation") or "") == "NO":
+        elif says_clean:
             regions = [(Box.whole(shape), False)]
         else:
-            raise InputError(
-                f"{path}: neither its tags nor its picture say where the ultrasound ends and the writing begins; "
-                "name the region to keep"
-            )
+            raise unclear
     for box, two_dimensional in regions:
-        kept[box.slices] |= _fan(grey[:, *box.slices]) if two_dimensional else True
+        fan = _fan(grey[:, *box.slices]) if two_dimensional else None
+        if two_dimensional and fan is None and not says_clean:
+            raise unclear
+        kept[box.slices] |= True if fan is None else fan
     return kept
 
 
-def _fan(grey: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return the convex hull of the largest moving or, in a still, bright part of a box, (row, column)."""
+def _fan(grey: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
+    """Return the convex hull of the largest moving or, in a still, bright part of a box, (row, column).
+
+    None where there is no such part, or one too small for a fan.
+    """
     few = grey[np.linspace(0, len(grey) - 1, min(len(grey), _INSTANTS)).astype(int)]
     shown = few.max(axis=0) - few.min(axis=0)
     threshold = _MOVING
@@ -133,15 +141,15 @@ def _fan(grey: NDArray[np.uint8]) -> NDArray[np.bool_]:
     # Opening cuts what hangs on to the fan by a thread.
     parts, n = ndimage.label(ndimage.binary_opening(smooth > threshold, iterations=_OPENING_PX))
     if n == 0:
-        return np.ones(shown.shape, np.bool_)
+        return None
     points = np.argwhere(parts == np.bincount(parts.ravel())[1:].argmax() + 1)
     try:
         sides = ConvexHull(points).equations
     except QhullError:
-        return np.ones(shown.shape, np.bool_)
+        return None
     places = np.indices(shown.shape).reshape(2, -1)
     hull = (sides[:, :2] @ places + sides[:, 2:]).max(axis=0).reshape(shown.shape) <= _MARGIN_PX
-    return hull if hull.mean() >= _LEAST_SHARE else np.ones(shown.shape, np.bool_)
+    return hull if hull.mean() >= _LEAST_SHARE else None
 
 
 def blacken(pixels: NDArray[Any], kept: NDArray[np.bool_]) -> NDArray[Any]:
@@ -167,7 +175,9 @@ def set_pixels(clean: Dataset, pixels: NDArray[Any], bits_stored: int) -> None:
         clean.NumberOfFrames = len(pixels)
     clean.file_meta = FileMetaDataset()
     clean.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    clean.compress(RLELossless, np.ascontiguousarray(pixels), encoding_plugin="gdcm", generate_instance_uid=False)
+    # A single frame goes without an axis of time.
+    frames = np.ascontiguousarray(pixels if len(pixels) > 1 else pixels[0])
+    clean.compress(RLELossless, frames, encoding_plugin="gdcm", generate_instance_uid=False)
 
 
 def _region(item: Dataset) -> tuple[Box, bool] | None:

@@ -8,6 +8,7 @@ patients, and their pixels have lost their size. `patients.csv` gives both back.
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -91,8 +92,8 @@ def _entries(reader: csv.DictReader[str]) -> dict[str, TableEntry]:
             spacing_mm=(float(row["spacing_y"]), float(row["spacing_x"])),
             source=row["dims_source"],
         )
-        if min(*size.shape, *size.spacing_mm) <= 0:
-            raise ValueError(f"size or spacing of {row['patient']} is not positive")
+        if not all(0 < value < math.inf for value in (*size.shape, *size.spacing_mm)):
+            raise ValueError(f"size or spacing of {row['patient']} is not a positive number")
         entry = entries.setdefault(row["png256_folder"], TableEntry(row["patient"], {}))
         if entry.patient_id != row["patient"]:
             raise ValueError(f"{row['png256_folder']} belongs to two patients")

@@ -14,10 +14,11 @@ from typing import Any
 
 from apical.errors import InputError
 from apical.readers.dicom_guard import check_structure
-from apical.readers.dicom_pixels import UnsuitableError, decode_grey, quiet
+from apical.readers.dicom_pixels import UnsuitableError, damage_of, decode_grey, quiet
 from apical.readers.dicom_tags import find_region, frame_times, heart_rate, read_patient, refuse_other_view, view_of
 from apical.readers.limits import check_size
 from apical.readers.names import parse_name
+from apical.readers.raster import refuse_foreign_name
 from apical.readers.tree import OnError, StudyFiles, dicom_stem
 from apical.study import Clip, Frame, Grid, Patient, Study
 
@@ -67,6 +68,12 @@ def read_dicom(path: Path, name: str) -> tuple[Frame | Clip, list[str], Patient]
     InputError
         Damaged, hostile, too large, or (`UnsuitableError`) not an echocardiogram.
     """
+    refuse_foreign_name(path)
+    with quiet(), damage_of(path):
+        return _read(path, name)
+
+
+def _read(path: Path, name: str) -> tuple[Frame | Clip, list[str], Patient]:
     dataset = _load(path)
     rows, columns, n_frames = _stated_size(path, dataset)
     refuse_other_view(dataset)
@@ -74,7 +81,11 @@ def read_dicom(path: Path, name: str) -> tuple[Frame | Clip, list[str], Patient]
     images, seen = decode_grey(path, dataset, n_frames, region)
     grid = Grid((rows, columns), spacing)
     parsed = parse_name(Path(f"{name}.dcm"))
-    view = parsed.view or view_of(dataset)
+    stated = view_of(dataset)
+    view = parsed.view or stated
+    if parsed.view and stated and parsed.view != stated:
+        view = None
+        notes.append(f"its name says {parsed.view} and its tags {stated}: neither is believed")
     patient = read_patient(dataset, name)
     notes = [f"{name}: {note}" for note in (*notes, *seen)]
     n_frames = len(images)
@@ -94,20 +105,14 @@ def _load(path: Path) -> Any:
         if path.stat().st_size == 0:
             raise InputError(f"{path}: the file is empty; copy it again")
         syntax = check_structure(path)
-        with quiet():
-            dataset = dcmread(path)
-            modality = str(dataset.get("Modality", ""))
-            has_pixels = "PixelData" in dataset
-            kind = _object_kind(dataset)
-    except (InputError, OSError) as error:
-        if isinstance(error, InputError):
-            raise
+        dataset = dcmread(path)
+    except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except Exception as error:
-        raise InputError(f"{path}: the DICOM file is damaged; copy it again") from error
+    modality = str(dataset.get("Modality", ""))
+    kind = _object_kind(dataset)
     if modality != "US":
         raise UnsuitableError(path, f"modality {modality or 'unstated'}{kind}, not ultrasound (US)")
-    if not has_pixels:
+    if "PixelData" not in dataset:
         raise UnsuitableError(path, f"it holds no image{kind}")
     if not syntax:
         raise InputError(f"{path}: states no transfer syntax; export it again")
@@ -122,10 +127,9 @@ def _object_kind(dataset: Any) -> str:
 
 def _stated_size(path: Path, dataset: Any) -> tuple[int, int, int]:
     try:
-        with quiet():
-            rows, columns = int(dataset.Rows), int(dataset.Columns)
-            n_frames = int(dataset.get("NumberOfFrames") or 1)
-            samples = int(dataset.get("SamplesPerPixel") or 1)
+        rows, columns = int(dataset.Rows), int(dataset.Columns)
+        n_frames = int(dataset.get("NumberOfFrames") or 1)
+        samples = int(dataset.get("SamplesPerPixel") or 1)
     except Exception as error:
         raise InputError(f"{path}: Rows, Columns or NumberOfFrames is missing or no number; export it again") from error
     check_size(path, rows, columns, n_frames)
@@ -135,7 +139,15 @@ def _stated_size(path: Path, dataset: Any) -> tuple[int, int, int]:
 
 
 def _unique_names(paths: tuple[Path, ...]) -> dict[Path, str]:
-    """Name each file by its stem, with its folder in front where two are alike."""
-    stems = {path: dicom_stem(path) for path in paths}
-    count = Counter(stems.values())
-    return {p: stem if count[stem] == 1 else f"{p.resolve().parent.name}_{stem}" for p, stem in stems.items()}
+    """Name each file by its stem, with as many of its folders in front as tell it from the others."""
+    places = Counter((path.parent, dicom_stem(path)) for path in paths)
+    # Beside `1.dcm` there may be `1`: then the whole name.
+    stems = {p: stem if places[p.parent, stem := dicom_stem(p)] == 1 else p.name for p in paths}
+    names = stems
+    for depth in range(1, 1 + max(len(p.absolute().parts) for p in paths)):
+        count = Counter(names.values())
+        names = {
+            p: name if count[name] == 1 else "_".join((*p.absolute().parts[1:-1][-depth:], stems[p]))
+            for p, name in names.items()
+        }
+    return names

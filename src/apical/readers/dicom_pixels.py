@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from apical.errors import InputError
+from apical.errors import ApicalError, InputError
 from apical.readers.dicom_guard import check_codestream_size
 from apical.readers.dicom_video import decode_video, is_video
 from apical.readers.pixels import is_colour_picture, luminance
@@ -34,10 +34,21 @@ _SLACK_BYTES = 2**16
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep pydicom's remarks on odd values from the user, to whom they say nothing."""
+    """Keep pydicom's remarks on odd values from the user, to whom they say nothing; some quote the value itself."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+@contextmanager
+def damage_of(path: Path) -> Iterator[None]:
+    """Take whatever a damaged element makes pydicom or us raise, wherever it is read, for what it is."""
+    try:
+        yield
+    except (ApicalError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise InputError(f"{path}: the DICOM file is damaged; copy it again") from error
 
 
 class UnsuitableError(InputError):

@@ -30,6 +30,11 @@ _VIEW_CODES = {
 _OTHER_VIEW = re.compile(
     r"parasternal|subcostal|suprasternal|transesophageal|short axis|apical long axis|(three|five|3|5)[- ]chamber", re.I
 )
+# The number belongs to the chambers: '2D apical four chamber' has a 2 as well.
+_CHAMBERS = {
+    View.A2C: re.compile(r"\b(two|2)[- ]?chamber", re.I),
+    View.A4C: re.compile(r"\b(four|4)[- ]?chamber", re.I),
+}
 _VIEW_TEXTS = ("ViewName", "StageName", "SeriesDescription", "ProtocolName", "AcquisitionProtocolName", "ImageComments")
 _AGE = re.compile(r"^(\d{1,3})([YMWD])$")
 _PER_YEAR = {"Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}
@@ -55,19 +60,21 @@ def find_region(dataset: Any, shape: tuple[int, int]) -> tuple[Region | None, Sp
     if not tissue:
         raise UnsuitableError(_source(dataset), "colour Doppler only, no grey tissue picture")
     tissue = [r for r in tissue if r["type"] == _TISSUE] or tissue
+    notes = [f"{len(tissue)} two-dimensional regions, the largest is read"] if len(tissue) > 1 else []
     largest = max(tissue, key=lambda r: (r["bottom"] - r["top"]) * (r["right"] - r["left"]))
     top, left, bottom, right = (largest[k] for k in ("top", "left", "bottom", "right"))
     # Some scanners state the end of the region as one past its last pixel.
     if not (0 <= top < bottom <= shape[0] and 0 <= left < right <= shape[1]):
-        note = "its calibrated region does not fit into the image, which was resized: spacing unknown"
-        return None, None, [note]
+        notes.append("its calibrated region does not fit into the image, which was resized: spacing unknown")
+        return None, None, notes
     region = (top, left, min(bottom + 1, shape[0]), min(right + 1, shape[1]))
     if largest["units"] != (_CENTIMETRES, _CENTIMETRES):
-        return region, None, ["the unit of its region is not cm, spacing unknown"]
+        return region, None, [*notes, "the unit of its region is not cm, spacing unknown"]
     spacing = (abs(largest["delta"][0]) * 10.0, abs(largest["delta"][1]) * 10.0)
     if not all(_PLAUSIBLE_SPACING_MM[0] <= s <= _PLAUSIBLE_SPACING_MM[1] for s in spacing):
-        return region, None, [f"a pixel of {spacing[0]:g} x {spacing[1]:g} mm is not plausible, spacing unknown"]
-    return region, spacing, []
+        notes.append(f"a pixel of {spacing[0]:g} x {spacing[1]:g} mm is not plausible, spacing unknown")
+        return region, None, notes
+    return region, spacing, notes
 
 
 def frame_times(dataset: Any, n_frames: int) -> tuple[NDArray[np.float64] | None, str | None]:
@@ -111,12 +118,11 @@ def view_of(dataset: Any) -> View | None:
         code = str(item.get("CodeValue", ""))
         if code in _VIEW_CODES:
             return _VIEW_CODES[code]
-        meaning = str(item.get("CodeMeaning", "")).lower()
-        if "apical" in meaning and ("chamber" in meaning):
-            if "two" in meaning or "2" in meaning:
-                return View.A2C
-            if "four" in meaning or "4" in meaning:
-                return View.A4C
+        meaning = str(item.get("CodeMeaning", ""))
+        if "apical" in meaning.lower():
+            views = [view for view, words in _CHAMBERS.items() if words.search(meaning)]
+            if len(views) == 1:
+                return views[0]
     for keyword in _VIEW_TEXTS:
         text = re.sub(r"[/\\\s]+", "_", str(dataset.get(keyword) or ""))
         if text and (view := parse_name(Path(f"{text}.dcm")).view):

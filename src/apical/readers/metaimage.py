@@ -15,12 +15,20 @@ from typing import TypeVar
 
 from apical.errors import InputError
 from apical.readers.limits import check_size
-from apical.readers.raster import Raster, load_with_simpleitk, raster_from_simpleitk
+from apical.readers.raster import ONE_MILLIMETRE, Raster, load_with_simpleitk, raster_from_simpleitk
 
 _N = TypeVar("_N", int, float)
 
 _LONGEST_HEADER = 2**16
 _LINE = re.compile(r"^\s*([A-Za-z][A-Za-z0-9_]*)\s*=\s*(.*?)\s*$")
+_KEYS = {
+    key.lower(): key
+    for key in (
+        *("ObjectType", "NDims", "DimSize", "HeaderSize", "CompressedData", "ElementType", "ElementSpacing"),
+        *("ElementSize", "ElementNumberOfChannels", "ElementDataFile"),
+    )
+}
+"""What is understood here must be what SimpleITK understands, which knows one spelling."""
 _BYTES = {
     "MET_UCHAR": 1,
     "MET_CHAR": 1,
@@ -45,14 +53,14 @@ def read_metaimage(path: Path) -> Raster:
     expected = _expected_bytes(path, fields)
     data_file, start = _locate_data(path, fields["elementdatafile"], header_bytes)
     _check_data(path, data_file, start, expected, compressed=fields.get("compresseddata", "").lower() == "true")
-    spacing = fields.get("elementspacing") or fields.get("elementsize")
+    spacing = fields.get("elementspacing", fields.get("elementsize"))
     notes: tuple[str, ...] = ()
     if spacing is not None:
         values = _numbers(path, "ElementSpacing", spacing, float)
-        if not all(math.isfinite(v) and v > 0 for v in values):
+        if len(values) != len(fields["dimsize"].split()) or not all(math.isfinite(v) and v > 0 for v in values):
             raise InputError(f"{path}: ElementSpacing = {spacing} is not a spacing; correct it or remove the line")
         if values[:2] == [1.0, 1.0]:
-            notes = (f"{path.name}: spacing is 1 x 1 mm, which some programs write where it is not known",)
+            notes = (ONE_MILLIMETRE.format(path.name),)
     image = load_with_simpleitk(path, "MetaImageIO")
     return raster_from_simpleitk(path, image, spacing_known=spacing is not None, notes=notes)
 
@@ -65,7 +73,7 @@ def _parse_header(path: Path) -> tuple[dict[str, str], int]:
     position = 0
     for raw_line in text.splitlines(keepends=True):
         position += len(raw_line)
-        line = raw_line.decode("latin-1")
+        line = _decoded(raw_line)
         if not line.strip():
             continue
         match = _LINE.match(line)
@@ -74,10 +82,19 @@ def _parse_header(path: Path) -> tuple[dict[str, str], int]:
         key, value = match[1].lower(), match[2]
         if key in fields:
             raise InputError(f"{path}: the header states {match[1]} twice; keep one")
+        if (usual := _KEYS.get(key, match[1])) != match[1]:
+            raise InputError(f"{path}: the header's {match[1]} must be spelled {usual}, or other programs pass over it")
         fields[key] = value
         if key == "elementdatafile":
             return fields, position
     raise InputError(f"{path}: not a complete MetaImage header (no ElementDataFile)")
+
+
+def _decoded(line: bytes) -> str:
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
 
 
 def _expected_bytes(path: Path, fields: dict[str, str]) -> int:

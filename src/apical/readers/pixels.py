@@ -120,5 +120,7 @@ def _as_uint8(path: Path, pixels: NDArray[Any]) -> NDArray[np.uint8]:
     low, high = pixels.min(), pixels.max()
     if low < 0 or high > 255:
         raise InputError(f"{path}: values from {low:g} to {high:g}; 8-bit grey (0-255) is read, convert it first")
+    if pixels.dtype.kind == "f" and 0 < high <= 1:
+        raise InputError(f"{path}: values from {low:g} to {high:g}, as of a normalised image; scale it to 0-255 first")
     grey: NDArray[np.uint8] = np.rint(pixels).astype(np.uint8)
     return grey

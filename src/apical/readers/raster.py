@@ -30,6 +30,7 @@ class Raster:
     frame_times_ms: NDArray[np.float64] | None = None
 
 
+ONE_MILLIMETRE = "{}: spacing is 1 x 1 mm, which some programs write where it is not known"
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (".avi", ".mp4", ".m4v", ".mov", ".mkv", ".gif")
 SUFFIXES = (*PICTURE_SUFFIXES, ".mhd", ".mha", ".nii.gz", ".nii", *VIDEO_SUFFIXES)
@@ -49,6 +50,7 @@ def read_raster(path: Path) -> Raster:
     InputError
         Missing, empty, unknown, damaged, hostile or too large.
     """
+    refuse_foreign_name(path)
     suffix = image_suffix(path)
     if suffix is None:
         raise InputError(f"{path}: not a format that is read ({', '.join(SUFFIXES)}, DICOM)")
@@ -58,6 +60,21 @@ def read_raster(path: Path) -> Raster:
         return _reader(suffix)(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def refuse_foreign_name(path: Path) -> None:
+    """Refuse a file whose name is not UTF-8 (as from an old zip): libraries abort on it, results are named after it.
+
+    Raises
+    ------
+    InputError
+        The name is not UTF-8.
+    """
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        readable = str(path).encode("utf-8", "replace").decode("utf-8")
+        raise InputError(f"{readable}: its name or a folder's is not UTF-8; rename it") from error
 
 
 def _reader(suffix: str) -> Callable[[Path], Raster]:

@@ -10,6 +10,7 @@ no unit of length: other programs then take 1 and say so or not, apical reads 'u
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ def write_mask(path: Path | str, mask: NDArray[np.uint8], grid: Grid, *, overwri
 
 
 def _write_metaimage(path: Path, mask: NDArray[np.uint8], grid: Grid, overwrite: bool) -> None:
-    raw = path.with_suffix(".raw")
+    # MetaImage takes some names for a pattern, a list, or the header itself.
+    raw = path.with_name(re.sub(r"[%:\\]|^(?=list|local|\.)", "_", f"{path.stem}.raw", flags=re.I))
     refuse_existing(path, overwrite=overwrite)
     # The header last: whoever sees it finds its pixels already there.
     with atomic_write(raw, overwrite=overwrite) as temporary:
