@@ -2,10 +2,10 @@
 # Peers on the store and split of a finished apical run, for the wall-clock time that it took: the CAMUS paper's
 # U-Net 1 and nnU-Net v2 (2D), then one table. Twice that time in all, and about 10 minutes around it on two cores;
 # interrupted, it goes on where it was. The peers get a virtual environment of their own below runs/.
-#   RUN=runs/both STORE=runs/camus.h5 [MINUTES=65] [OUTPUT=docs/peers.md] sh benchmarks/peers.sh
+#   RUN=runs/small STORE=runs/camus.h5 [MINUTES=65] [OUTPUT=docs/peers.md] sh benchmarks/peers.sh
 set -eu
 cd "$(dirname "$0")/.."
-RUN=${RUN:-runs/both}
+RUN=${RUN:-runs/small}
 STORE=${STORE:-runs/camus.h5}
 PEERS=${PEERS:-runs/peers/$(basename "$RUN")}
 OUTPUT=${OUTPUT:-docs/peers.md}

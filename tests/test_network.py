@@ -218,6 +218,14 @@ def test_a_run_starts_from_another_that_saw_the_frame_alone(store_path: Path, tm
             train(store, SPLIT, tmp_path / "wide", wide, start=tmp_path / "alone", device="cpu")
 
 
+def test_a_start_that_is_refused_leaves_no_run(store_path: Path, tmp_path: Path):
+    small_run(store_path, tmp_path / "one")
+    other = replace(SMALL, unet=UNetConfig((8, 12)))
+    with Store(store_path) as store, pytest.raises(InputError, match="give the same --channels"):
+        train(store, SPLIT, tmp_path / "two", other, start=tmp_path / "one", device="cpu")
+    assert not (tmp_path / "two").exists()
+
+
 def test_a_widened_start_ignores_the_other_phase():
     narrow, wide = UNet(UNetConfig((8, 16), frames=1)).eval(), UNet(UNetConfig((8, 16))).eval()
     start_from(wide, narrow.state_dict())

@@ -69,7 +69,7 @@ def test_it_is_exported_as_a_run_and_names_its_members(runs: tuple[Path, Path, P
     assert seen_patients(training) == {"patient0001"}
     card = (tmp_path / "model" / "MODEL_CARD.md").read_text()
     assert "mean of those of the runs 'first'" in card
-    assert "2 epochs in all" in card
+    assert "2 further epochs in all" in card
 
 
 def test_a_mean_goes_on_from_a_mean_whose_runs_its_own_went_on_from(runs: tuple[Path, Path, Path]):
@@ -94,6 +94,12 @@ def test_what_has_no_mean_is_refused(store: Store, runs: tuple[Path, Path, Path]
     train(store, SPLIT, other, replace(SMALL, unet=UNetConfig((8, 12))), device="cpu")
     with pytest.raises(InputError, match=r"recipe\.unet is not that of"):
         average_runs([store], [first, other], tmp_path / "a")
+    with pytest.raises(InputError, match="one network is given twice"):
+        average_runs([store], [first, first], tmp_path / "a")
+    stranger = tmp_path / "stranger"
+    train(store, SPLIT, stranger, replace(SMALL, seed=1), device="cpu")
+    with pytest.raises(InputError, match="did not go on from one network"):
+        average_runs([store], [stranger, second], tmp_path / "a")
     train(store, replace(SPLIT, origin="another"), tmp_path / "split", SMALL, device="cpu")
     with pytest.raises(InputError, match="split is not that of"):
         average_runs([store], [first, tmp_path / "split"], tmp_path / "a")
@@ -115,6 +121,23 @@ def test_a_mean_names_the_data_of_all_its_runs_and_who_learned_from_phantoms(
     assert [recipe["phantoms"] for recipe in recipes_of(manifest)] == [True, False]
     export(tmp_path / "mean", tmp_path / "model")
     assert "learned from synthetic hearts besides: phantoms.h5" in (tmp_path / "model" / "MODEL_CARD.md").read_text()
+
+
+def test_what_the_run_before_learned_from_is_not_forgotten(store: Store, runs: tuple[Path, Path, Path], tmp_path: Path):
+    writer = StoreWriter(tmp_path / "phantoms.h5")
+    writer.add(as_frame_study(make_beating(7, n_beats=1, frame_rate_hz=20.0, spacing_mm=(1.5, 1.5))))
+    writer.close()
+    with Store(tmp_path / "phantoms.h5") as phantoms:
+        train(store, SPLIT, tmp_path / "one", SMALL, phantoms=phantoms, start=runs[0], device="cpu")
+    train(store, SPLIT, tmp_path / "two", SMALL, start=tmp_path / "one", device="cpu")
+    manifest = json.loads((tmp_path / "two" / "manifest.json").read_text())
+    assert manifest["phantoms"] is None
+    assert [recipe["phantoms"] for recipe in recipes_of(manifest)] == [True]
+    assert len(manifest["start"]["lineage"]) == 1
+    export(tmp_path / "two", tmp_path / "model")
+    assert "learned from synthetic hearts besides: phantoms.h5" in (tmp_path / "model" / "MODEL_CARD.md").read_text()
+    # Cousins have a mean: both went on from the first.
+    average_runs([store], [tmp_path / "two", runs[1]], tmp_path / "mean")
 
 
 def test_a_manifest_that_lacks_a_part_is_refused(store: Store, runs: tuple[Path, Path, Path], tmp_path: Path):

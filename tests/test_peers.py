@@ -70,10 +70,17 @@ def test_reference_reads_a_run_and_refuses_another_store(run: Path, store_path: 
     assert record.parameters < 20_000
     assert 0 < record.minutes < 5
     manifest = json.loads((run / "manifest.json").read_text())
-    manifest["data"][0]["content_sha256"] = "0"
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    with Store(store_path) as store, pytest.raises(InputError, match="other data"):
-        Reference.read(tmp_path, store)
+    other = [manifest["data"][0] | {"content_sha256": "0"}]
+    for changes, why in (
+        ({"data": other}, "other data"),
+        ({"data": manifest["data"] + other}, "other data"),
+        ({"phantoms": other[0]}, "other data"),
+        ({"start": {"data": other}}, "other data"),
+        ({"averaged": []}, "a mean of runs"),
+    ):
+        (tmp_path / "manifest.json").write_text(json.dumps(manifest | changes))
+        with Store(store_path) as store, pytest.raises(InputError, match=why):
+            Reference.read(tmp_path, store)
 
 
 def test_nnunet_is_never_shown_a_test_patient(store_path: Path, tmp_path: Path):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from apical.errors import InputError
 from apical.files import write_text
+from apical.network.manifest import phantoms_of, stores_of
 from apical.split import Split
 from apical.store import Store
 
@@ -58,17 +59,19 @@ class Reference:
 
     @classmethod
     def read(cls, run: Path, store: Store) -> Reference:
-        """Read a run folder and see that it learned from this store.
+        """Read a run folder and see that it learned from this store and from nothing else, as its peers will.
 
         Raises
         ------
         InputError
-            When there is no run, or it learned from another store.
+            When there is no run, it is a mean of several, or it learned from another store or from more.
         """
         manifest = _manifest(run)
-        data = manifest["data"] if isinstance(manifest["data"], list) else [manifest["data"]]
-        if store.content_sha256 not in {d["content_sha256"] for d in data}:
-            raise InputError(f"{run}: it learned from other data than {store.path}; give the store it was trained on")
+        if "averaged" in manifest:
+            raise InputError(f"{run}: a mean of runs; give one that was trained in one go")
+        learned = {d["content_sha256"] for d in (*stores_of(manifest), phantoms_of(manifest)) if d}
+        if learned != {store.content_sha256}:
+            raise InputError(f"{run}: it learned from other data than {store.path} alone, which is all its peers get")
         parts = {part: tuple(manifest["split"][part]) for part in ("train", "validation", "test")}
         if not parts["validation"] or not parts["test"]:
             raise InputError(f"{run}: its split has no validation or no test patients, so peers cannot be compared")

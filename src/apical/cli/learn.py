@@ -88,7 +88,8 @@ def train(
         )
         made_up = opened.enter_context(Store(phantoms)) if phantoms else None
         progress = train_shown(data, split, output, config, phantoms=made_up, start=start, device=device, resume=resume)
-    say(f"{output}: best epoch {progress.best_epoch} of {progress.epoch}; look at {output / 'curves.png'}")
+    kept = "the last" if progress.best_dice is None else f"epoch {progress.best_epoch}"
+    say(f"{output}: {kept} of {progress.epoch} epochs was kept; look at {output / 'curves.png'}")
     if as_json:
         print_json(asdict(progress) | {"run": str(output), "views": [str(v) for v in View if v in config.views]})
 
@@ -124,6 +125,7 @@ def export(
         Path | None,
         typer.Option(help="Other evaluation, or cross-validation, that gives the EF interval [default: --evaluation]."),
     ] = None,
+    note: Annotated[str, typer.Option(help="What the card is to say among the limits besides.")] = "",
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -134,7 +136,14 @@ def export(
     if before is not None and evaluation is None:
         raise InputError("--before says whose figures --evaluation holds: give both")
     write_model(
-        run, output, name=name, evaluation=evaluation, before=before, calibration=calibration, overwrite=overwrite
+        run,
+        output,
+        name=name,
+        evaluation=evaluation,
+        before=before,
+        calibration=calibration,
+        note=note,
+        overwrite=overwrite,
     )
     say(f"{output}: model.onnx, config.json, MODEL_CARD.md")
     if as_json:

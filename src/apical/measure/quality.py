@@ -52,7 +52,7 @@ class Limits:
     length_refusal: float = 0.20
     """Disagreement of the two views' end-diastolic long axes, of the longer one."""
     ef_difference_points: float = 20.0
-    """Between the ejection fractions of the views by themselves; a fifth of CAMUS's experts' own outlines exceed it."""
+    """Between the EFs of the views by themselves; the outlines of CAMUS's experts exceed it in one of twelve."""
     edv_ml: tuple[float, float] = (30.0, 400.0)
     edv_refusal_ml: tuple[float, float] = (5.0, 1000.0)
     ef_percent: tuple[float, float] = (10.0, 85.0)

@@ -20,7 +20,7 @@ from apical.network.augment import AugmentConfig
 from apical.network.checkpoint import BEST, FAMILIARITY, LAST, read_tensors, write_tensors
 from apical.network.dataset import load_frames
 from apical.network.doubt import fit_familiarity
-from apical.network.manifest import MANIFEST
+from apical.network.manifest import MANIFEST, phantoms_of, stores_of
 from apical.network.unet import UNet, UNetConfig
 from apical.store import Store
 
@@ -45,8 +45,8 @@ def average_runs(stores: Sequence[Store], runs: Sequence[Path], output: Path) ->
     OutputError
         When the folder holds a run already.
     InputError
-        When there are fewer than two runs, one has not ended, or they differ in split or size of the network or
-        are of another store.
+        When there are fewer than two runs or one twice, one has not ended, they differ in split or size of the
+        network, did not go on from one network, or learned from other stores.
     """
     if len(runs) < 2:
         raise InputError("a mean takes two runs or more")
@@ -57,11 +57,15 @@ def average_runs(stores: Sequence[Store], runs: Sequence[Path], output: Path) ->
             raise InputError(f"{run}: its {', '.join(other)} is not that of {runs[-1]}; no mean can be taken")
         if manifest["data"][0]["content_sha256"] != stores[0].content_sha256:
             raise InputError(f"{run}: learned from another store than {stores[0].path}")
-    known = {data["content_sha256"] for manifest in manifests for data in manifest["data"]}
+    data = {store["content_sha256"]: store for manifest in manifests for store in stores_of(manifest)}
     for store in stores:
-        if store.content_sha256 not in known:
+        if store.content_sha256 not in data:
             raise InputError(f"{store.path}: none of the runs learned from it; leave it out")
+    if missing := data.keys() - {store.content_sha256 for store in stores}:
+        names = ", ".join(sorted(data[key]["name"] for key in missing))
+        raise InputError(f"{names}: the runs learned from it as well; give all their stores")
     members = [_member(run, manifest) for run, manifest in zip(runs, manifests, strict=True)]
+    _refuse_strangers(runs, manifests, members)
     last = manifests[-1]
     recipe, split = last["recipe"], last["split"]
     network = UNet(UNetConfig(tuple(recipe["unet"]["channels"]), recipe["unet"]["frames"]))
@@ -79,10 +83,25 @@ def average_runs(stores: Sequence[Store], runs: Sequence[Path], output: Path) ->
     write_tensors(output / FAMILIARITY, familiarity.state_dict(), {})
     starts = [m["start"] or {"learned": [], "watched": []} for m in manifests]
     seen = {key: sorted({p for start in starts for p in start[key]}) for key in ("learned", "watched")}
-    data = {store["content_sha256"]: store for m in manifests for store in m["data"]}
-    synthetic = next((m["phantoms"] for m in manifests if m.get("phantoms")), None)
+    synthetic = next(filter(None, map(phantoms_of, manifests)), None)
     manifest = last | {"averaged": members, "data": [*data.values()], "phantoms": synthetic, "start": seen}
     write_text(output / MANIFEST, json.dumps(manifest, indent=1))
+
+
+def _refuse_strangers(
+    runs: Sequence[Path], manifests: Sequence[Mapping[str, Any]], members: Sequence[Mapping[str, Any]]
+) -> None:
+    """Networks that began apart lie far apart: between them there is none."""
+    own = [member["weights_sha256"] for member in members]
+    if len(set(own)) < len(own):
+        raise InputError(f"{runs[-1]}: one network is given twice; give each run once")
+    ways = [
+        {sha256, *start.get("lineage", ()), start.get("weights_sha256")} - {None}
+        for sha256, start in zip(own, [m["start"] or {} for m in manifests], strict=True)
+    ]
+    for run, way in zip(runs, ways, strict=True):
+        if not way & ways[-1]:
+            raise InputError(f"{run}: did not go on from one network with {runs[-1]} (--start); no mean can be taken")
 
 
 def is_continuation(averaged: Sequence[Mapping[str, Any]], earlier: Sequence[Mapping[str, Any]]) -> bool:
@@ -113,7 +132,7 @@ def _member(run: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
         "weights_sha256": hashlib.sha256((run / BEST).read_bytes()).hexdigest(),
         "start_sha256": (manifest["start"] or {}).get("weights_sha256"),
         "recipe": manifest["recipe"],
-        "phantoms": manifest.get("phantoms"),
+        "phantoms": phantoms_of(manifest),
         **{k: progress[k] for k in ("epoch", "best_epoch", "seconds")},
     }
 

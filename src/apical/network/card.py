@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from apical.network.manifest import phantoms_of, stores_of
+
 CITATION = (
     "S. Leclerc, E. Smistad, J. Pedrosa, A. Ostvik, et al. "
     '"Deep Learning for Segmentation using an Open Large-Scale Dataset in 2D Echocardiography", '
@@ -33,17 +35,17 @@ echocardiograms ({", ".join(config["views"])}), and names the view.
 |---|---|
 | parameters | {config["parameters"]:,} |
 | input | `images` (N, {config["input"]["frames"]}, {config["input"]["size"]}, {config["input"]["size"]}): {config["input"]["geometry"]}; {config["input"]["values"]}; second picture: {config["input"]["second_frame"]} |
-| output | `scores` (N, 4, {config["input"]["size"]}, {config["input"]["size"]}) and `views` (N, 2), before softmax; `confidence` (N, 4): expected Dice of endo, epi, la, myo; `unlike` (N): distance from the learned pictures, above 1 beyond 98 % of their like |
+| output | `scores` (N, 4, {config["input"]["size"]}, {config["input"]["size"]}) and `views` (N, 2), before softmax; `confidence` (N, 4): expected Dice of endo, epi, la, myo; `unlike` (N): {config["doubt"]["unlike"]} |
 | SHA-256 of model.onnx | `{config["sha256"]}` |
 | intervals of EF, EDV, ESV | {_intervals(config.get("ef_interval"))} |
 
 ## Training
 
 {len(split["train"])} patients trained on, {len(split["validation"])} watched for the choice of the epoch,
-{len(split["test"])} never seen ({split["origin"]}). {training["epoch"]} epochs{_kept(training)},
+{len(split["test"])} never seen ({split["origin"]}). {training["epoch"]} {"further " if training["start"] else ""}epochs{_kept(training)},
 in {training["seconds"] / 60:.0f} minutes on {machine["threads"]} threads of a {machine["device"].upper()} ({machine["precision"]}, torch {machine["torch"]}).
 Batch {recipe["batch"]}, AdamW, peak learning rate {recipe["learning_rate"]:g}, cosine; cross-entropy + Dice; moving average of weights.
-{_averaged(training.get("averaged", ()))}{_started_from(training["start"])}Data {_data(training["data"])}; every patient's id stands in config.json.{_phantoms(training)}
+{_averaged(training.get("averaged", ()))}{_started_from(training["start"])}Data {_data(stores_of(training))}; every patient's id stands in config.json.{_phantoms(training)}
 
 ## Figures on unseen patients
 
@@ -53,8 +55,7 @@ Batch {recipe["batch"]}, AdamW, peak learning rate {recipe["learning_rate"]:g}, 
 
 CAMUS is one hospital and one make of scanner (GE Vivid E95). On other scanners expect worse and look at the overlays.
 The masks follow CAMUS's conventions: trabeculae and papillary muscles belong to the cavity, walls may reach beyond the sector.
-The unseen patients chose no weight and no epoch; after looking at them the augmentation was widened and the gate's limit of confidence was set.
-What was tried, kept and not, and what went wrong in the worst patients: docs/experiments.md of the project.
+{_noted(config)}What was tried, kept and not, and what went wrong in the worst patients: docs/experiments.md of the project.
 Not for M-mode, Doppler, other windows, congenital disease, children, or any decision about a patient.
 """
 
@@ -72,6 +73,8 @@ def _intervals(calibration: Mapping[str, Any] | None) -> str:
 def _kept(training: Mapping[str, Any]) -> str:
     if training.get("averaged"):
         return " in all"
+    if training["recipe"].get("keep") == "last" or not training["split"]["validation"]:
+        return ", the last kept"
     return f", the best being {training['best_epoch']}"
 
 
@@ -107,12 +110,16 @@ def _judged(config: Mapping[str, Any]) -> str:
     )
 
 
+def _noted(config: Mapping[str, Any]) -> str:
+    return f"{config['note']}\n" if config.get("note") else ""
+
+
 def _data(stores: list[dict[str, str]]) -> str:
     return ", ".join(f"{s['name']} (hash `{s['content_sha256'][:16]}`)" for s in stores)
 
 
 def _phantoms(training: Mapping[str, Any]) -> str:
-    if (store := training.get("phantoms")) is None:
+    if (store := phantoms_of(training)) is None:
         return ""
     whose = "One of the runs" if training.get("averaged") else "It"
     return f"\n{whose} learned from synthetic hearts besides: {_data([store])}, which are of no patient."

@@ -36,7 +36,8 @@ class Frames:
     def beside(self, others: Frames, share: float) -> Frames:
         """Return these frames with others beside them, of which an epoch sees `share` of the number of these.
 
-        The others are numbered as renditions of that many frames: each epoch draws which of them it sees.
+        Where there are fewer, it sees all. They are numbered as renditions of that many frames: each epoch draws
+        which of them it sees.
         """
         wanted = round(share * len(np.unique(self.same.numpy())))
         if not wanted:

@@ -20,7 +20,7 @@ _ENOUGH = 500
 """Frames that tell how features are spread; each is seen as it is and augmented."""
 _SHRINKAGE = 0.01
 """Share of the mean variance added to each: several hundred features from a thousand pictures."""
-_INSIDE = 0.98
+LIKE_SHARE = 0.98
 """Share of augmented pictures that are to count as like the learned ones."""
 
 
@@ -107,7 +107,7 @@ def fit_familiarity(
         aside = _features(network, learned, rest, augment)[1]
     else:
         aside = augmented
-    familiarity.limit.copy_(familiarity.distance(aside).quantile(_INSIDE))
+    familiarity.limit.copy_(familiarity.distance(aside).quantile(LIKE_SHARE))
     return familiarity
 
 

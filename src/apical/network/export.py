@@ -22,7 +22,7 @@ from apical.models import FORMAT_VERSION, seen_patients
 from apical.network.averaging import is_continuation
 from apical.network.card import model_card
 from apical.network.checkpoint import BEST, FAMILIARITY, LAST, read_tensors
-from apical.network.doubt import Familiarity, Released
+from apical.network.doubt import LIKE_SHARE, Familiarity, Released
 from apical.network.manifest import CROSSVAL, MANIFEST, recipes_of
 from apical.network.unet import UNet, UNetConfig
 
@@ -68,6 +68,7 @@ def export(
     evaluation: Path | None = None,
     before: Path | None = None,
     calibration: Path | None = None,
+    note: str = "",
     overwrite: bool = False,
 ) -> None:
     """Write a run's best network as a released model.
@@ -88,6 +89,8 @@ def export(
     calibration
         Folder of another evaluation of this network, or of a cross-validation by its recipe, to give the intervals
         instead: so that the patients of `evaluation` can judge them.
+    note
+        What the card is to say among the limits besides, such as what was decided after looking at the figures.
 
     Raises
     ------
@@ -119,7 +122,8 @@ def export(
         },
         "doubt": {
             "confidence": [str(s) for s in Structure],
-            "unlike": "distance from the learned pictures in the network's features; above 1, beyond 98 % of them",
+            "unlike": "distance from the learned pictures in the network's features; above 1, beyond "
+            f"{LIKE_SHARE:.0%} of their like",
         },
         "parameters": sum(p.numel() for p in network.parameters()),
         "sha256": hashlib.sha256(data).hexdigest(),
@@ -127,6 +131,7 @@ def export(
         "training": {k: manifest[k] for k in ("data", "recipe", "split", "machine", "started")}
         | {"start": manifest.get("start"), "phantoms": manifest.get("phantoms")}
         | _duration(run, manifest),
+        "note": note,
         "figures": {},
     }
     report = ""
@@ -253,6 +258,8 @@ def _network_before(run: Path, manifest: dict[str, Any]) -> tuple[dict[str, Any]
     """Describe the network that a run went on from, whose figures are to stand for its own; and return its split."""
     network, earlier = load_run(run)
     if not _went_on(run, earlier, manifest):
+        if "averaged" in earlier and "averaged" not in manifest:
+            raise InputError(f"{run}: is a mean; go on with each of its runs, and take the mean of those")
         raise InputError(f"{run}: not the run that this one went on from (`apical train --start`)")
     for before, now in zip(recipes_of(earlier), recipes_of(manifest), strict=True):
         _refuse_other_recipe(run, before, now)

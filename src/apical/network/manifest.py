@@ -50,7 +50,18 @@ def describe_run(
 def recipes_of(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the recipe of a run, or those of the runs of a mean, each with whether phantoms were learned from."""
     runs = manifest.get("averaged") or [manifest]
-    return [run["recipe"] | {"phantoms": bool(run.get("phantoms"))} for run in runs]
+    return [run["recipe"] | {"phantoms": bool(phantoms_of(run))} for run in runs]
+
+
+def stores_of(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the stores that a run, or one that it started from, learned from."""
+    earlier = (manifest.get("start") or {}).get("data", ())
+    return [*{store["content_sha256"]: store for store in (*manifest["data"], *earlier)}.values()]
+
+
+def phantoms_of(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the store of synthetic hearts that a run, or one that it started from, learned from, or None."""
+    return manifest.get("phantoms") or (manifest.get("start") or {}).get("phantoms")
 
 
 def origin_of(start: Path, store: Store, split: Split) -> dict[str, Any]:
@@ -83,6 +94,9 @@ def origin_of(start: Path, store: Store, split: Split) -> dict[str, Any]:
     return {
         "run": start.resolve().name,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "lineage": [*earlier.get("lineage", ()), *filter(None, [earlier.get("weights_sha256")])],
+        "data": stores_of(manifest),
+        "phantoms": phantoms_of(manifest),
         "learned": sorted(learned),
         "watched": sorted(watched),
     }

@@ -123,8 +123,6 @@ def train(
     manifest = describe_run(stores, split, asdict(config), machine(place), phantoms) | {
         "start": origin_of(start, store, split) if start else None
     }
-    if rank == 0:
-        claim(run, manifest, resume=resume)
     real = load_frames(stores, split.train, config.size, config.views)
     learned = real.beside(synthetic, config.phantom_share) if synthetic else real
     watched = load_frames((store,), split.validation, config.size, config.views) if split.validation else None
@@ -132,6 +130,8 @@ def train(
     model = UNet(config.unet)
     if start:
         load_start(model, start)
+    if rank == 0:  # only now: what is refused leaves no folder behind
+        claim(run, manifest, resume=resume)
     model = model.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(model).requires_grad_(False)
     optimizer = _optimizer(model, config)
