@@ -7,7 +7,7 @@ set -eu
 CAMUS=${CAMUS:-../shared/camus}
 APICAL=${BIN:-.venv/bin}/apical
 NOTE="No weight was fitted and no epoch chosen on the unseen patients. But designs, the augmentation, two limits of the \
-gate, and that a mean is released, were settled with their figures in view: docs/experiments.md says which."
+gate, and that apical-unet is a mean, were settled with their figures in view: docs/experiments.md says which."
 mkdir -p runs
 [ -f runs/camus.h5 ] || "$APICAL" prepare "$CAMUS/png" -o runs/camus.h5
 [ -f runs/nifti.h5 ] || "$APICAL" prepare "$CAMUS/nifti" -o runs/nifti.h5

@@ -4,7 +4,7 @@
 
 Prints (or writes) how many patients were measured, measured with caution and refused, and why, under both
 definitions; and fails when any number is not finite or any absent number lacks its reason. The released
-model has seen most of these patients: this is a test of the gate and of robustness, not of accuracy.
+model has learned from all of these patients: this is a test of the gate and of robustness, not of accuracy.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def main() -> int:
             "# The quality gate on all of CAMUS",
             "Made by `benchmarks/population.py`. The PNG release has both views (spacing from `patients.csv`, partly "
             "fitted), the NIfTI release here the four-chamber view alone, so that all of it is single plane. The "
-            "released model has seen most of these patients: a test of the gate, not of accuracy.",
+            "released model has learned from all of these patients: a test of the gate, not of accuracy.",
             to_markdown(rows),
             f"Numbers that are not finite, zero, or absent without a reason: {len(wrong) or 'none'}.",
         ]

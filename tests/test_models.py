@@ -11,7 +11,7 @@ import pytest
 
 from apical.anatomy import View
 from apical.errors import ExitCode, ModelError
-from apical.models import DEFAULT, find_model, installed_folder, seen_patients
+from apical.models import DEFAULT, find_model, installed_folder, installed_models, seen_patients
 from apical.phantom import as_study, make_patient
 from apical.segment import Segmenter
 from commands import Run
@@ -76,3 +76,14 @@ def test_a_model_of_one_view_recognises_none() -> None:
     segmented = segmenter.segment(nameless)
     assert segmented.views == {}
     assert all(np.any(mask) for mask in segmented.values())
+
+
+def test_the_cards_of_the_installed_models_say_what_their_configs_say() -> None:
+    pytest.importorskip("torch", reason="training needs `pip install apical[train]`")
+    from apical.network.card import model_card
+
+    for model in installed_models():
+        card = (model.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+        made = model_card(model.config, "# Report\n@")
+        for part in made.split("@"):
+            assert part in card, model.name
