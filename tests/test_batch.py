@@ -150,9 +150,16 @@ def test_overwriting_removes_what_the_earlier_run_had_written_and_nothing_else(t
     run.add("p1", writing(mask="new"))
     run.finish([], {})
     assert {p.name for p in (tmp_path / "p1").iterdir()} == {"mask", "notes.txt", "record.json"}
-    # p2 is not of this run: its files stay, its record no longer says that this run made them
+    # p2 is not of this run: its files stay, with the record of the run that made them
+    assert {p.name for p in (tmp_path / "p2").iterdir()} == {"mask", "stale", "record.json"}
     assert (tmp_path / "p2" / "stale").read_text() == "old"
-    assert not (tmp_path / "p2" / "record.json").exists()
+    records = [json.loads((tmp_path / p / "record.json").read_text()) for p in ("p1", "p2")]
+    assert records[0]["run"] != records[1]["run"]
+    # Nor may a later run take them for its own.
+    (tmp_path / "summary.json").unlink()
+    (tmp_path / "table.csv").unlink()
+    with pytest.raises(OutputError, match="exists already"):
+        opened(tmp_path, 3).add("p2", writing(mask="new"))
     run = opened(tmp_path, 3, overwrite=True)
     run.add("p2", writing(mask="newer"))
     run.finish([], {})

@@ -15,7 +15,7 @@ from apical.errors import InputError
 from apical.measure import Reason, Status, VolumeDefinition
 from apical.phantom.beating import BeatingPhantom, Recording, as_clip_study, make_beating
 from apical.phantom.rhythm import Rhythm
-from apical.study import Clip, Patient, Segmentation, Study
+from apical.study import Clip, Patient, Repair, Segmentation, Study
 
 
 @pytest.fixture(scope="module")
@@ -267,3 +267,37 @@ def test_no_frame_farther_than_two_stands_for_another(study: Study, masks: dict[
     beat = measure_clips(study, broken).single_plane[view][0]
     assert beat.frames[view][Phase.ES] == beat.beats[view].es_index
     assert beat.measurements.esv_ml is None
+
+
+def test_a_repair_of_a_measured_frame_is_found(study: Study, masks: dict[str, np.ndarray]):
+    clip = study.clips[0]
+    whole = measure_clips(study, masks)
+    beat = whole.representative
+    assert beat is not None
+    frame = clip.frame_name(beat.frames[View.A2C][Phase.ES])
+    repaired = Segmentation(masks, repairs={frame: (Repair("second cavity removed", 10**6),)})
+    findings = [f for b in measure_clips(study, repaired).beats for f in b.measurements.findings]
+    assert sum(f.reason is Reason.MASK_REPAIRED for f in findings) == 1
+
+
+def test_a_median_is_of_beats_of_one_method(study: Study, masks: dict[str, np.ndarray]):
+    clip = study.clips[0].name
+    es = measure_clips(study, masks).single_plane[View.A2C][0].beats[View.A2C].es_index
+    broken = masks | {clip: masks[clip].copy()}
+    for frame in range(es - 4, es + 5):
+        broken[clip][frame] = torn(broken[clip][frame])
+    result = measure_clips(study, broken)
+    assert result.single_plane[View.A2C][0].measurements.ef_percent is None
+    assert len(result.beats) == 2
+    assert all(b.measurements.default.method.startswith("biplane") for b in result.beats)
+    assert "beats_unpaired" in reasons(result)
+
+
+def test_a_view_whose_beats_cannot_be_measured_leaves_all_beats_of_the_other(
+    study: Study, masks: dict[str, np.ndarray]
+):
+    clip = study.clips[0].name
+    broken = masks | {clip: np.stack([torn(mask) for mask in masks[clip]])}
+    result = measure_clips(study, broken)
+    assert len(result.beats) == result.summary.n_beats == 3
+    assert all(b.measurements.default.method.startswith("single plane (4CH)") for b in result.beats)

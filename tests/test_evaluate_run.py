@@ -290,6 +290,34 @@ def test_nothing_is_overwritten_unasked(evaluation: Evaluation, tmp_path: Path):
     assert (tmp_path / "report.md").read_text() != "mine"
 
 
+def test_overwriting_leaves_nothing_of_the_earlier_evaluation(evaluation: Evaluation, tmp_path: Path):
+    replace(evaluation, single_plane=evaluation.volumes).write(tmp_path)
+    assert (tmp_path / "single_plane.csv").exists()
+    replace(evaluation, single_plane=(), worst=()).write(tmp_path, overwrite=True)
+    assert not (tmp_path / "single_plane.csv").exists()
+    assert not (tmp_path / "worst.png").exists()
+
+
+def test_a_broken_overwrite_is_no_evaluation(evaluation: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    evaluation.write(tmp_path)
+    monkeypatch.setattr("apical.evaluate.evaluation.write_text", lambda *_args, **_kwargs: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        evaluation.write(tmp_path, overwrite=True)
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="no whole evaluation"):
+        read_evaluation(tmp_path)
+
+
+def test_a_name_is_no_formula(evaluation: Evaluation, tmp_path: Path):
+    replace(evaluation, name=r"run $\alph$ x").write(tmp_path)
+    assert (tmp_path / "summary.json").exists()
+
+
+def test_of_masks_it_is_not_said_that_patients_were_unseen(evaluation: Evaluation):
+    assert "nobody told" in replace(evaluation, model_sha256=None).calibration.source
+    assert "never seen" in replace(evaluation, model_sha256="0").calibration.source
+
+
 def test_two_models_are_compared_on_the_same_patients(evaluation: Evaluation):
     better = evaluate([study(i, 9 + i % 5) for i in range(6)], perfect)
     foreground = better.compare(evaluation)[0]

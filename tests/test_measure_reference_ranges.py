@@ -63,3 +63,11 @@ def test_indexed_volumes() -> None:
 
 def test_body_surface_area() -> None:
     assert ranges.body_surface_area_m2(170, 70) == pytest.approx(1.818, abs=0.001)
+
+
+def test_of_a_lower_bound_only_the_highest_class_is_known() -> None:
+    assert ranges.grade_la_index(9.7, at_least=True) is None
+    assert ranges.grade_la_index(30.0, at_least=True) is None
+    severe = ranges.grade_la_index(50.0, at_least=True)
+    assert severe is not None
+    assert severe.grade == "severe"

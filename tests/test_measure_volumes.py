@@ -110,6 +110,24 @@ def test_views_that_disagree_in_length() -> None:
     assert "foreshortened" in next(f.sentence for f in alone.findings if f.reason is Reason.VIEWS_DISAGREE)
 
 
+@pytest.mark.parametrize(("spacing_mm", "coarse"), [(0.5, False), (2.0, True)])
+def test_a_grid_too_coarse_for_the_camus_algorithm_is_told(spacing_mm: float, coarse: bool) -> None:
+    grid = (spacing_mm, spacing_mm)
+    result = measure(*examination(heart_masks(spacing_mm=grid), grid))
+    ase, camus = (result.volumes[d] for d in VolumeDefinition)
+    assert (Reason.GRID_TOO_COARSE in {f.reason for f in camus.findings}) == coarse
+    assert (camus.status is Status.CAUTION) == coarse
+    assert Reason.GRID_TOO_COARSE not in {f.reason for f in ase.findings}
+
+
+def test_a_refused_ventricle_has_no_other_numbers_either() -> None:
+    swapped = heart_masks(diastole=SYSTOLE, systole=DIASTOLE)
+    result = measure(*examination(swapped, (0.5, 0.5), Patient("p", sex="F", height_cm=170.0, weight_kg=70.0)))
+    known = {name for name, quantity in result.quantities.items() if quantity.value is not None}
+    assert known == {"bsa_m2"}
+    assert all("swapped" in q.reason for name, q in result.quantities.items() if name != "bsa_m2")
+
+
 def test_swapped_instants_are_refused() -> None:
     result = measured(diastole=SYSTOLE, systole=DIASTOLE)
     for volumes in result.volumes.values():

@@ -14,7 +14,7 @@ from apical.anatomy import Phase, View
 from apical.report.dicom_object import code_item, encoded_sequence
 from apical.report.dicom_object import save as save_object
 from apical.report.dicom_objects import write_dicom_objects
-from apical.study import Clip, Grid, Study
+from apical.study import Clip, Grid, Maker, Study
 from dicom_checks import save, ultrasound_dataset
 from measure_hearts import examination, heart_masks
 
@@ -50,6 +50,28 @@ def test_one_object_of_each_kind_for_a_clip_and_a_still(tmp_path: Path) -> None:
     seg = pydicom.dcmread(written[1])
     assert len(seg.PerFrameFunctionalGroupsSequence) == 9
     assert "FrameOfReferenceUID" in seg
+
+
+@pytest.mark.parametrize(
+    ("maker", "kind", "name"),
+    [
+        (Maker.MODEL, "AUTOMATIC", "apical, unet"),
+        (Maker.EXPERT, "MANUAL", None),
+        (Maker.UNKNOWN, "SEMIAUTOMATIC", "masks as given, maker unknown"),
+    ],
+)
+def test_only_masks_of_our_models_are_called_ours(tmp_path: Path, maker: Maker, kind: str, name: str | None) -> None:
+    study, masks = examination(heart_masks(spacing_mm=(2.0, 2.0)), (2.0, 2.0))
+    still = study.frames[0]
+    place = save(ultrasound_dataset(np.zeros(still.grid.shape, np.uint8)), tmp_path / "still.dcm")
+    one = Study(study.patient, (replace(still, source=place),))
+    written = write_dicom_objects(one, masks, measure(study, masks), tmp_path / "out", model="unet", maker=maker)
+    for segment in pydicom.dcmread(written[0]).SegmentSequence:
+        assert segment.SegmentAlgorithmType == kind
+        assert segment.get("SegmentAlgorithmName") == name
+        assert ("SegmentationAlgorithmIdentificationSequence" in segment) == (maker is Maker.MODEL)
+    for path in written[1:]:
+        assert (b"unet" in path.read_bytes()) == (maker is Maker.MODEL)
 
 
 def test_without_a_dicom_source_nothing_is_written(tmp_path: Path) -> None:

@@ -125,8 +125,11 @@ def test_every_measurement_refers_to_the_frames_it_was_taken_from(tmp_path: Path
     found = {}
     for group in hd.sr.srread(path).content.get_image_measurement_groups():
         for m in group.get_measurements():
-            reference = m.referenced_images[0].ReferencedSOPSequence[0]
-            found[m.name.value] = reference.ReferencedFrameNumber
+            if m.referenced_images:
+                reference = m.referenced_images[0].ReferencedSOPSequence[0]
+                found[m.name.value] = reference.ReferencedFrameNumber
+    assert list(found["130687"]) == [1, 12], "GLS of 4CH"
+    assert "130688" not in found, "GLS of 2CH has no image of 4CH as its source"
     assert found["79996-5"] == 1
     assert found["80001-1"] == 12
     assert list(found["79991-6"]) == [1, 12]

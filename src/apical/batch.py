@@ -101,6 +101,9 @@ class OutputFolder:
             for name in _listed(place / self._replaced):
                 (place / name).unlink(missing_ok=True)
             (place / self._replaced).unlink(missing_ok=True)
+        for aside in self.folder.glob(f"*/{self._replaced}"):
+            # Of a study that this run was not asked for: it keeps what an earlier run made of it.
+            aside.rename(aside.with_name(self._record))
         write_text(self.folder / self._table, csv_text(rows), overwrite=True)
         write_text(self.folder / SUMMARY, json.dumps(summary, indent=1), overwrite=True)
         (self.folder / _RUN).unlink(missing_ok=True)
@@ -109,7 +112,8 @@ class OutputFolder:
         """Put a whole study into its folder, its record last."""
         files = {path.name for path in apart.iterdir()}
         # An earlier run's record is looked at too: it is only set aside when this run begins.
-        ours = _listed(place / self._replaced) | _listed(place / self._record)
+        set_aside = _listed(place / self._replaced) if self._overwrite or self._resumed else set()
+        ours = set_aside | _listed(place / self._record)
         refuse_existing(place / self._record, overwrite=self._overwrite)
         for name in sorted(files - ours):
             if self._overwrite and (place / name).is_file():

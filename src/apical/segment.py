@@ -26,7 +26,7 @@ from apical.anatomy import Structure, View
 from apical.errors import InputError, ModelError
 from apical.models import DEFAULT, Model, find_model
 from apical.repair import repair_mask
-from apical.study import Doubt, Frame, Image, Mask, Repair, Segmentation, Study
+from apical.study import Doubt, Frame, Image, Maker, Mask, Repair, Segmentation, Study
 
 BATCH = 4
 """Frames per call: enough to fill a core, few enough for calls side by side to end together."""
@@ -152,6 +152,7 @@ class Segmenter:
             box = grid.find_sector(clip.images, clip.region)
             made, done, told = self._run([(i, None) for i in clip.images], [box] * len(clip.images), on_image, repair)
             masks[clip.name], repairs[clip.name] = np.stack(made), _added_up(done)
+            repairs |= {clip.frame_name(k): of_frame for k, of_frame in enumerate(done)}
             views[clip.name], doubts[clip.name] = _told(told, slice(None))
         if steady and study.clips:
             from apical.cycle.stability import stabilise
@@ -160,7 +161,9 @@ class Segmenter:
         if len(self.model.views) < 2:
             views = {}  # a model that knows one view finds it in every picture: that is no recognition
         repairs = {name: done for name, done in repairs.items() if done}
-        return Segmentation(masks, self.model.name, self.runtime, views, repairs, doubts, self.model.calibration)
+        return Segmentation(
+            masks, self.model.name, self.runtime, Maker.MODEL, views, repairs, doubts, self.model.calibration
+        )
 
     def _run(
         self,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,10 @@ class Clip:
     marked: Mapping[Phase, int] = field(default_factory=dict)
     region: Region | None = None
 
+    def frame_name(self, index: int) -> str:
+        """Return the name of one frame, counted from 0, and padded so that names sort as frames do."""
+        return f"{self.name}_{index:04d}"
+
 
 @dataclass(frozen=True)
 class Patient:
@@ -166,6 +171,14 @@ class Doubt:
     """Distance from the pictures that were learned from; above 1, farther than nearly all of their like."""
 
 
+class Maker(StrEnum):
+    """Who made masks: a model of apical, an expert, or nobody knows, as of masks that are given."""
+
+    MODEL = "model"
+    EXPERT = "expert"
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True, eq=False)
 class Segmentation(Mapping[str, NDArray[np.uint8]]):
     """Masks by frame or clip name, on the native grid, and who made them.
@@ -177,10 +190,11 @@ class Segmentation(Mapping[str, NDArray[np.uint8]]):
     masks: Mapping[str, NDArray[np.uint8]]
     model: str = ""
     runtime: str = ""
+    maker: Maker = Maker.UNKNOWN
     views: Mapping[str, tuple[View, float]] = field(default_factory=dict)
     """View recognised from the pixels alone and its probability, by frame or clip name."""
     repairs: Mapping[str, tuple[Repair, ...]] = field(default_factory=dict)
-    """What had to be repaired, by frame or clip name; only names with repairs."""
+    """What had to be repaired, by name of frame, clip, or frame of a clip (`Clip.frame_name`); only with repairs."""
     doubts: Mapping[str, Doubt] = field(default_factory=dict)
     """What the network knows of its own doubt, by frame or clip name."""
     calibration: Calibration | None = None

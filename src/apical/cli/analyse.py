@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from apical.anatomy import View
     from apical.cli.mask_source import MaskSource
     from apical.cli.patients import Record
+    from apical.cycle.measured import ClipMeasurements
     from apical.measure import Measurements
     from apical.study import Clip, Frame, Segmentation, Study
 
@@ -218,7 +219,7 @@ def measure(
     job = {
         "inputs": [str(path.resolve()) for path in inputs],
         "patients": patients,
-        "from": masks,
+        "from": masks if masks in (None, "reference") else str(Path(masks).resolve()),
         **source.made_by,
         "spacing_mm": spacing_mm,
         "known": known,
@@ -267,20 +268,22 @@ def _measure_study(
         measured_and_not = ("stills of ED and ES", "clips") if stills_suffice else ("clips", "stills")
         study = replace(study, notes=(*study.notes, "measured: the {}, not the {}".format(*measured_and_not)))
     if study.clips and not stills_suffice:
-        measured = _measure_beats(study, masks, place, report=report, film=film, dicom=dicom)
+        of_beats = _measure_beats(study, masks, place, report=report, film=film, dicom=dicom)
+        measured, beats = of_beats.measurements, of_beats.summaries
     else:
-        measured = _measure_frames(study, masks, place, report=report, dicom=dicom)
+        measured, beats = _measure_frames(study, masks, place, report=report, dicom=dicom), None
     return {
-        "rows": measurement_rows(measured),
+        "rows": measurement_rows(measured, beats),
         **source.made_by,
         "notes": list(study.notes),
         **measured.as_dict(),
+        "beats": None if beats is None else {d.value: summary.as_dict() for d, summary in beats.items()},
     }
 
 
 def _measure_beats(
     study: Study, masks: Segmentation, place: Path, *, report: bool, film: bool, dicom: bool
-) -> Measurements:
+) -> ClipMeasurements:
     """Measure every beat of the clips."""
     from apical.cycle import measure_clips
 
@@ -289,7 +292,7 @@ def _measure_beats(
         from apical.report.clip_report import write_clip_report
 
         write_clip_report(study, masks, beats, place, report=report, film=film, dicom=dicom)
-    return beats.measurements
+    return beats
 
 
 def _measure_frames(study: Study, masks: Segmentation, place: Path, *, report: bool, dicom: bool) -> Measurements:
@@ -306,7 +309,7 @@ def _measure_frames(study: Study, masks: Segmentation, place: Path, *, report: b
         from apical.report.dicom_objects import write_dicom_objects
 
         pdf = (place / PDF).read_bytes() if report else None
-        write_dicom_objects(study, masks, measured, place, model=masks.model, pdf=pdf)
+        write_dicom_objects(study, masks, measured, place, model=masks.model, maker=masks.maker, pdf=pdf)
     return measured
 
 

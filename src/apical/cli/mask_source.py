@@ -56,7 +56,7 @@ def mask_source(
     ModelError
         As `Segmenter.load`.
     """
-    from apical.study import Segmentation
+    from apical.study import Maker, Segmentation
 
     if masks is None:
         from apical.cli.preload import imported_beside
@@ -65,7 +65,8 @@ def mask_source(
         with imported_beside(beside):
             return predicted(Segmenter.load(model, runtime, precision=precision))
     if masks == "reference":
-        return MaskSource(lambda study: Segmentation(study.references, "expert masks"), "expert masks")
+        expert = "expert masks"
+        return MaskSource(lambda study: Segmentation(study.references, expert, maker=Maker.EXPERT), expert)
     from apical.evaluate import masks_from_folder
 
     found, name = masks_from_folder(Path(masks)), f"an unnamed tool (folder {Path(masks).name})"

@@ -9,7 +9,8 @@ times are unknown). What is reported is the median over the beats, with the beat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,7 +28,7 @@ from apical.measure.interval import with_intervals
 from apical.measure.quality import Inspector, status_of
 from apical.measure.results import Finding, Measurements, Reason, Severity, VolumeDefinition
 from apical.measure.ventricle import trace_cavity
-from apical.study import Clip, Doubt, Frame, Segmentation, Study
+from apical.study import Clip, Doubt, Frame, Repair, Segmentation, Study
 
 Masks = Mapping[str, NDArray[np.uint8]]
 
@@ -81,15 +82,17 @@ def measure_clips(
     }
     for view, seen in chosen.items():
         found += _neighbours(seen, single[view])
-    with_beats = [view for view in View if single.get(view)]
+    # A beat that cannot be measured in its own view would leave its pair to the other view alone.
+    usable = {v: [b.beats[v] for b in some if b.measurements.ef_percent is not None] for v, some in single.items()}
+    with_beats = [v for v in View if usable.get(v)] or [v for v in View if single.get(v)]
     beats: tuple[MeasuredBeat, ...] = single[with_beats[0]] if with_beats else ()
     if len(with_beats) == 2:
-        first, second = (chosen[view] for view in with_beats)
-        pairs, remarks = _pairs(first, second, rule)
+        first, second = with_beats
+        pairs, remarks = _pairs(usable[first] or _beats(single, first), usable[second] or _beats(single, second), rule)
         found += remarks
-        beats = tuple(
-            _measured(study, {first.view: (first, a), second.view: (second, b)}, masks, rule) for a, b in pairs
-        )
+        both = [{first: (chosen[first], a), second: (chosen[second], b)} for a, b in pairs]
+        beats, remarks = _of_one_method(tuple(_measured(study, of, masks, rule) for of in both))
+        found += remarks
     summaries = {d: summarise(d, [b.measurements.volumes[d] for b in beats]) for d in VolumeDefinition}
     found += _spread(summaries[VolumeDefinition.ASE].ef_range_percent, len(beats), rule)
     representative = _representative(beats)
@@ -168,6 +171,8 @@ def _measured(study: Study, seen: Mapping[View, tuple[ViewClip, Beat]], masks: M
     taken: dict[View, dict[Phase, int]] = {}
     known: Mapping[str, Doubt] = getattr(masks, "doubts", {})
     doubts: dict[str, Doubt] = {}
+    repaired: Mapping[str, tuple[Repair, ...]] = getattr(masks, "repairs", {})
+    repairs: dict[str, tuple[Repair, ...]] = {}
     for view, (source, beat) in seen.items():
         clip = source.clip
         taken[view] = {
@@ -175,16 +180,18 @@ def _measured(study: Study, seen: Mapping[View, tuple[ViewClip, Beat]], masks: M
             for phase, index in ((Phase.ED, beat.ed_index), (Phase.ES, beat.es_index))
         }
         for phase, index in taken[view].items():
-            # Counted from 0, and padded so that names sort as frames do.
-            frame = Frame(f"{clip.name}_{index:04d}", clip.images[index], clip.grid, view, phase, source=clip.source)
-            frames.append(frame)
-            frame_masks[frame.name] = masks[clip.name][index]
+            name = clip.frame_name(index)
+            frames.append(Frame(name, clip.images[index], clip.grid, view, phase, source=clip.source))
+            frame_masks[name] = masks[clip.name][index]
             if clip.name in known:
-                doubts[frame.name] = known[clip.name]
+                doubts[name] = known[clip.name]
+            if name in repaired:
+                repairs[name] = repaired[name]
         length = beat.duration_ms
         clips.append(replace(clip, heart_rate_bpm=60_000 / length if length else clip.heart_rate_bpm))
     part = Study(study.patient, tuple(frames), tuple(clips))
-    measurements = measure(part, Segmentation(frame_masks, doubts=doubts, calibration=_of_stills(masks)))
+    of_frames = Segmentation(frame_masks, repairs=repairs, doubts=doubts, calibration=_of_stills(masks))
+    measurements = measure(part, of_frames)
     return MeasuredBeat({view: beat for view, (_, beat) in seen.items()}, part, frame_masks, measurements, taken)
 
 
@@ -224,11 +231,29 @@ def _of_stills(masks: Masks) -> Calibration | None:
     return calibration and replace(calibration, note="; ".join(filter(None, [calibration.note, note])))
 
 
-def _pairs(first: ViewClip, second: ViewClip, rule: ClipRule) -> tuple[list[tuple[Beat, Beat]], list[Finding]]:
-    """Pair the good beats of two views so that their lengths differ least in all; equals go in order."""
+def _beats(single: Mapping[View, tuple[MeasuredBeat, ...]], view: View) -> list[Beat]:
+    return [beat.beats[view] for beat in single[view]]
+
+
+def _of_one_method(beats: tuple[MeasuredBeat, ...]) -> tuple[tuple[MeasuredBeat, ...], list[Finding]]:
+    """Keep the beats measured as most were, biplane before single plane: a median is of one method."""
+    methods = [beat.measurements.default.method for beat in beats]
+    count = Counter(methods)
+    most = max(methods, key=lambda method: (count[method], method.startswith("biplane")), default="")
+    kept = tuple(beat for beat, method in zip(beats, methods, strict=True) if method == most)
+    if len(kept) == len(beats):
+        return beats, []
+    sentence = f"{len(beats) - len(kept)} of {len(beats)} pairs of beats were not measured by {most} and do not count."
+    return kept, [Finding(Reason.BEATS_UNPAIRED, sentence, Severity.NOTE)]
+
+
+def _pairs(
+    first: Sequence[Beat], second: Sequence[Beat], rule: ClipRule
+) -> tuple[list[tuple[Beat, Beat]], list[Finding]]:
+    """Pair the beats of two views so that their lengths differ least in all; equals go in order."""
     from scipy.optimize import linear_sum_assignment
 
-    beats = first.cycle.good_beats, second.cycle.good_beats
+    beats = first, second
     log_lengths = [np.log([b.duration_ms or np.nan for b in some]) for some in beats]
     apart = np.abs(log_lengths[0][:, None] - log_lengths[1][None])
     # Unknown lengths decide nothing; then, and among equals, the order does.

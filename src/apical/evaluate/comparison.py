@@ -57,6 +57,8 @@ class Comparison:
             parts += [f"## {view}", tables.to_markdown(rows)]
         for other, differences in zip(others, self.differences, strict=True):
             parts += [f"## {first.name} against {other.name}"]
+            if left := max((d.n_unpaired for d in differences), default=0):
+                parts += [f"{left} frames were scored of one of the two alone and are left out here."]
             parts += [tables.to_markdown(tables.comparison_rows(differences))]
         return "\n\n".join(parts) + "\n"
 

@@ -104,7 +104,10 @@ class Evaluation:
         """Bounds of the errors of EDV, ESV and EF; none where the model has seen patients, or may have."""
         # A gate that leaves one view of a biplane study is rare: the view by itself is what its error is learned on.
         pairs = () if self.seen_in_training else (*self.single_plane, *self.volumes)
-        return calibrate(pairs, source="those that the network had never seen")
+        whose = "those that the network had never seen"
+        if self.model_sha256 is None and not self.folds:
+            whose = "whom the maker of the masks may have seen or not: nobody told"
+        return calibrate(pairs, source=whose)
 
     @property
     def patients(self) -> list[str]:
@@ -175,6 +178,10 @@ class Evaluation:
         # All are asked for first, so that a refusal leaves no half of a new evaluation beside an old one.
         for name in (*texts, *figures):
             refuse_existing(folder / name, overwrite=overwrite)
+        # First the summary and what will not be written anew: nothing of an earlier evaluation stays beside this.
+        for name in RESULT_FILES if overwrite else ():
+            if name == SUMMARY_JSON or name not in (*texts, *figures):
+                (folder / name).unlink(missing_ok=True)
         with atomic_write(folder / DICE_PNG, overwrite=overwrite) as temporary:
             write_dice_boxes(temporary, self.frames, self.name)
         if has_errors:

@@ -53,6 +53,8 @@ class Limits:
     """Disagreement of the two views' end-diastolic long axes, of the longer one."""
     ef_difference_points: float = 20.0
     """Between the EFs of the views by themselves; the outlines of CAMUS's experts exceed it in one of twelve."""
+    least_diameters: int = 2
+    """Disks at the least diameter of the `camus` definition; 2 or more in 16 of CAMUS's 2,398 expert masks."""
     edv_ml: tuple[float, float] = (30.0, 400.0)
     edv_refusal_ml: tuple[float, float] = (5.0, 1000.0)
     ef_percent: tuple[float, float] = (10.0, 85.0)

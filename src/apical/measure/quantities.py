@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from apical.measure import reference_ranges as ranges
 from apical.measure.atrium import atrial_volumes_ml, measure_atrium
 from apical.measure.disks import MM3_PER_ML, area_length_volume_ml
 from apical.measure.mass import epicardial_disks, mass_g
-from apical.measure.results import Quantity, Reference, ViewGeometry, Volumes
+from apical.measure.results import Quantity, Reason, Reference, Severity, ViewGeometry, Volumes
 from apical.measure.strain import contour_gls_percent
 from apical.measure.volumes import Plan, Views
 from apical.study import Patient
@@ -19,6 +20,8 @@ from apical.study import Patient
 _NO_SPACING = "The pixel spacing is unknown: only the ejection fraction can be given."
 _DISKS = "method of disks, ASE 2015"
 _AREA_LENGTH = "area-length, ASE 2015"
+_OF_ALL = (Reason.ED_ES_SWAPPED, Reason.IMPLAUSIBLE_VOLUME)
+"""Refusals that say that the outlines, or their phases, are not what they are taken for: then no number is."""
 
 LABELS: Mapping[str, tuple[str, str]] = {
     "area_length_edv_ml": ("EDV, area-length", "mL"),
@@ -89,14 +92,21 @@ def measure_quantities(
         for name in LABELS:
             found.miss(name, _NO_SPACING)
         return found.complete()
+    # Another way to a number that was refused is no way around the refusal.
+    refusals = [f.sentence for f in ase.findings if f.reason in _OF_ALL and f.severity is Severity.REFUSAL]
+    if refusals:
+        for name in LABELS:
+            found.miss(name, refusals[0])
+        _put_bsa(found, patient)
+        return found.complete()
     planned = {phase: [g for v in plan.views[phase] if (g := views[v, phase].geometry)] for phase in Phase}
     _put_area_length(found, planned, plan)
     _put_output(found, ase, heart_rate_bpm)
     _put_lengths(found, views, planned, ase)
     _put_strain(found, views)
     _put_mass(found, views, planned[Phase.ED])
-    _put_atrium(found, views)
-    _put_indexed(found, ase, patient)
+    atrium_cut = _put_atrium(found, views)
+    _put_indexed(found, ase, patient, atrium_cut=atrium_cut)
     return found.complete()
 
 
@@ -194,7 +204,8 @@ def _put_mass(found: Quantities, views: Views, planned: Sequence[ViewGeometry]) 
             found.miss(name, "The epicardium does not enclose the cavity.", method)
 
 
-def _put_atrium(found: Quantities, views: Views) -> None:
+def _put_atrium(found: Quantities, views: Views) -> bool:
+    """Return whether the volumes are but a lower bound, the atrium being cut."""
     names = {"la_volume_disks_ml": _DISKS, "la_volume_area_length_ml": _AREA_LENGTH}
     atria = {v: a for v in View if (g := _geometry(views, v, Phase.ES)) and (a := measure_atrium(g))}
     # What is left of an atrium that is shorter than its annulus is wide has no axis, and no bound is near.
@@ -207,7 +218,7 @@ def _put_atrium(found: Quantities, views: Views) -> None:
             reason = f"The edge of the image leaves too little of the atrium in {' and '.join(stumps)}."
         for name, method in names.items():
             found.miss(name, reason, method)
-        return
+        return False
     plane = "biplane" if len(atria) == 2 else f"single plane ({next(iter(atria))})"
     cut = [v for v in atria if views[v, Phase.ES].atrium_cut]
     cautions = []
@@ -218,16 +229,22 @@ def _put_atrium(found: Quantities, views: Views) -> None:
     caution = " ".join(cautions) or None
     for (name, method), volume in zip(names.items(), atrial_volumes_ml(list(atria.values())), strict=True):
         found.put(name, volume, f"{plane} {method}", caution)
+    return bool(cut)
 
 
-def _put_indexed(found: Quantities, ase: Volumes, patient: Patient) -> None:
-    height, weight, sex = patient.height_cm, patient.weight_kg, patient.sex
+def _put_bsa(found: Quantities, patient: Patient) -> float | None:
+    height, weight = patient.height_cm, patient.weight_kg
     known = height is not None and weight is not None and height > 0 and weight > 0
     bsa = ranges.body_surface_area_m2(height, weight) if known and height and weight else None
     if bsa is None:
         found.miss("bsa_m2", "Height and weight are not both known.", ranges.BSA_METHOD)
     else:
         found.put("bsa_m2", bsa, ranges.BSA_METHOD)
+    return bsa
+
+
+def _put_indexed(found: Quantities, ase: Volumes, patient: Patient, *, atrium_cut: bool) -> None:
+    bsa, sex = _put_bsa(found, patient), patient.sex
     atrium = found.quantity("la_volume_disks_ml")
     mass = found.quantity("lv_mass_g")
 
@@ -239,7 +256,13 @@ def _put_indexed(found: Quantities, ase: Volumes, patient: Patient) -> None:
         ("esv_index_ml_m2", ase.esv_ml, ase.method, None, graded(ranges.grade_esv_index)),
         ("sv_index_ml_m2", ase.sv_ml, ase.method, None, lambda _: None),
         ("lv_mass_index_g_m2", mass.value, mass.method, mass.caution, lambda _: None),
-        ("la_volume_index_ml_m2", atrium.value, atrium.method, atrium.caution, ranges.grade_la_index),
+        (
+            "la_volume_index_ml_m2",
+            atrium.value,
+            atrium.method,
+            atrium.caution,
+            partial(ranges.grade_la_index, at_least=atrium_cut),
+        ),
     ]
     for name, value, method, caution, grade in rows:
         if bsa is None:

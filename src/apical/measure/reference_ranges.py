@@ -61,8 +61,13 @@ def grade_esv_index(index_ml_m2: float, sex: str | None) -> Reference | None:
     return _up_to(_UPPER_ESV_INDEX, index_ml_m2, sex)
 
 
-def grade_la_index(index_ml_m2: float) -> Reference:
-    """Return range and class of an indexed left-atrial volume in mL/m2."""
+def grade_la_index(index_ml_m2: float, *, at_least: bool = False) -> Reference | None:
+    """Return range and class of an indexed left-atrial volume in mL/m2.
+
+    Where the volume is a lower bound (`at_least`), none but the highest class is known; None below it.
+    """
+    if at_least and index_ml_m2 <= 48:
+        return None
     if index_ml_m2 < 16:
         grade = "below normal"
     else:

@@ -64,6 +64,7 @@ class Reason(StrEnum):
     IMPLAUSIBLE_VOLUME = "implausible_volume"
     SPACING_UNKNOWN = "spacing_unknown"
     NO_COMPLETE_VIEW = "no_complete_view"
+    GRID_TOO_COARSE = "grid_too_coarse"
     MASK_REPAIRED = "mask_repaired"
     LOW_CONFIDENCE = "low_confidence"
     UNLIKE_TRAINING = "unlike_training"

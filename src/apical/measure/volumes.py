@@ -151,6 +151,7 @@ def camus_definition_volumes(views: Views, common: tuple[Finding, ...], *, in_mm
         profiles = [p for v in (used[0], used[-1]) for phase in Phase if (p := views[v, phase].camus)]
         edv, esv = camus_volumes(*profiles)
         ef = camus_ef(edv, esv) if edv else None
+        plan = Plan(plan.views, (*plan.findings, *_coarse(views, used)))
     else:
         # One disk height serves both instants: without them there is no volume either.
         plan = Plan(dict.fromkeys(Phase, ()), plan.findings)
@@ -160,6 +161,21 @@ def camus_definition_volumes(views: Views, common: tuple[Finding, ...], *, in_mm
         findings = (*findings, Finding(Reason.IMPLAUSIBLE_VOLUME, sentence, Severity.REFUSAL))
         edv = esv = None
     return _checked(VolumeDefinition.CAMUS, plan, edv=edv, esv=esv, ef=ef, findings=findings, sex=None, in_mm=in_mm)
+
+
+def _coarse(views: Views, used: tuple[View, ...]) -> tuple[Finding, ...]:
+    """Say where the least diameter that the CAMUS algorithm can measure stands for those of narrow disks."""
+    found = []
+    for view in used:
+        for phase in Phase:
+            profile = views[view, phase].camus
+            if profile is not None and profile.n_least >= LIMITS.least_diameters:
+                sentence = (
+                    f"{view} {phase}: {profile.n_least} of 20 disks are no wider than the 16 pixels that the CAMUS "
+                    "algorithm measures at least, so that its volume is too large: the picture is too coarse for it."
+                )
+                found.append(Finding(Reason.GRID_TOO_COARSE, sentence, Severity.CAUTION, view, phase))
+    return tuple(found)
 
 
 def _all_findings(views: Views, common: tuple[Finding, ...]) -> tuple[Finding, ...]:

@@ -70,7 +70,9 @@ def write_report(
         refuse_existing(path, overwrite=overwrite)
     content = report_content(study, masks, measurements, date, beats, curves)
     write_text(paths[HTML], html_report(content), overwrite=overwrite)
-    write_text(paths[JSON], json_report(study, masks, measurements), overwrite=overwrite)
+    write_text(
+        paths[JSON], json_report(study, masks, measurements, beats.summaries if beats else None), overwrite=overwrite
+    )
     if pdf:
         write_pdf(content, paths[PDF], overwrite=overwrite)
     draw_overlay(study, masks, paths[OVERLAY], overwrite=overwrite)

@@ -15,6 +15,7 @@ from apical.evaluate.agreement import agreement
 from apical.evaluate.bootstrap import Bootstrap
 from apical.evaluate.geometry import FrameScore
 from apical.evaluate.volumes import QUANTITIES, VolumePair
+from apical.report.content import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +38,7 @@ def write_bland_altman(path: Path, pairs: Sequence[VolumePair], title: str = "")
         for axes, (quantity, unit) in zip(row, QUANTITIES.items(), strict=True):
             _bland_altman(axes, members, quantity, unit, f"{_SHORT_NAMES[quantity]} ({definition})")
     _legend_below(figure)
-    figure.suptitle(title)
+    figure.suptitle(printable(title), parse_math=False)
     figure.savefig(path, dpi=150, format="png")
 
 
@@ -78,7 +79,7 @@ def write_dice_boxes(path: Path, frames: Sequence[FrameScore], title: str = "") 
     _legend_below(figure)
     figure.axes[0].set_ylabel("Dice")
     figure.axes[0].set_ylim(top=1.0)
-    figure.suptitle(title)
+    figure.suptitle(printable(title), parse_math=False)
     figure.savefig(path, dpi=150, format="png")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from apical.anatomy import Phase, View
@@ -38,12 +38,15 @@ class BeatTable:
     """Of how many beats the EF is the median, and how far they spread; empty below two."""
     medians: str
     """Medians of all volumes in one sentence, or why there are none."""
+    summaries: Mapping[VolumeDefinition, BeatSummary] | None = None
+    """Medians and spread by definition."""
 
 
 def beat_table(result: ClipMeasurements) -> BeatTable:
     """Put the table together: the beats of each view by themselves, then, of two views, the pairs."""
     summary = result.summary
-    return BeatTable(tuple(_rows(result)), summary.ef_percent, _summary_words(summary), _medians(summary))
+    words, medians = _summary_words(summary), _medians(summary)
+    return BeatTable(tuple(_rows(result)), summary.ef_percent, words, medians, result.summaries)
 
 
 def _summary_words(summary: BeatSummary) -> str:
@@ -78,7 +81,8 @@ def _rows(result: ClipMeasurements) -> Iterator[BeatRow]:
         if len(pair.beats) == 2:
             names = [f"{view} {numbers[view, beat.ed_index]}" for view, beat in pair.beats.items()]
             cells = _volumes(pair)
-            yield BeatRow(f"biplane: {' with '.join(names)}", "", "", "", *cells, shown=pair is shown)
+            plane = pair.measurements.default.method.split(" method", 1)[0]
+            yield BeatRow(f"{plane}: {' with '.join(names)}", "", "", "", *cells, shown=pair is shown)
 
 
 def _single(view: View, seen: ViewClip, k: int, beat: Beat, of_beat: MeasuredBeat | None, *, shown: bool) -> BeatRow:

@@ -18,7 +18,7 @@ from apical.report.beat_table import beat_table
 from apical.report.clip import FILM_SUFFIXES, curve_alone, draw_clip, write_clip_film
 from apical.report.curve import ClipCurve
 from apical.report.dicom_objects import write_dicom_objects
-from apical.study import Segmentation, Study
+from apical.study import Maker, Segmentation, Study
 
 BEATS = "beats.csv"
 
@@ -79,6 +79,7 @@ def write_clip_report(
             result.measurements,
             folder,
             model=masks.model if isinstance(masks, Segmentation) else "",
+            maker=masks.maker if isinstance(masks, Segmentation) else Maker.UNKNOWN,
             instants=instants,
             beats=result,
             pdf=(folder / PDF).read_bytes() if report else None,

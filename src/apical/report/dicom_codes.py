@@ -96,12 +96,14 @@ _LA_AREA_LENGTH: Code = ("79981-7", "LN", "Left atrial end systolic volume bipla
 
 @dataclass(frozen=True)
 class Coding:
-    """How one number is coded: its name, method and site, and the instants it was taken from."""
+    """How one number is coded: its name, method and site, and the instants and the view it was taken from."""
 
     name: Code
     method: Code | None = None
     site: Code | None = LEFT_VENTRICLE
     phases: tuple[Phase, ...] = tuple(Phase)
+    view: View | None = None
+    """None where it is of both views, or of whichever there are."""
 
 
 QUANTITIES: Mapping[str, Coding] = {
@@ -109,8 +111,12 @@ QUANTITIES: Mapping[str, Coding] = {
     "lv_length_es_mm": Coding(("18076-0", "LN", "Left Ventricle systolic major axis"), phases=(Phase.ES,)),
     "lv_mass_g": Coding(("18087-7", "LN", "Left Ventricle Mass"), phases=(Phase.ED,)),
     "cardiac_output_l_min": Coding(("82799009", "SCT", "Cardiac Output")),
-    "contour_gls_2ch_percent": Coding(("130688", "DCM", "LV End-systolic GLS 2CH (Endocardial)"), _ENDOCARDIAL),
-    "contour_gls_4ch_percent": Coding(("130687", "DCM", "LV End-systolic GLS 4CH (Endocardial)"), _ENDOCARDIAL),
+    "contour_gls_2ch_percent": Coding(
+        ("130688", "DCM", "LV End-systolic GLS 2CH (Endocardial)"), _ENDOCARDIAL, view=View.A2C
+    ),
+    "contour_gls_4ch_percent": Coding(
+        ("130687", "DCM", "LV End-systolic GLS 4CH (Endocardial)"), _ENDOCARDIAL, view=View.A4C
+    ),
     "bsa_m2": Coding(("8277-6", "LN", "Body Surface Area"), site=None, phases=()),
 }
 _GLS_MEAN = Coding(("130686", "DCM", "LV End-systolic GLS Multiview Mean (Endocardial)"), _ENDOCARDIAL)
@@ -158,6 +164,10 @@ def plane_of(method: str, phase: Phase | None = None) -> Plane | str:
     return View(match[1]) if match else "mixed"
 
 
+def _view(plane: Plane | str) -> View | None:
+    return plane if isinstance(plane, View) else None
+
+
 def volume_codings(volumes: Volumes) -> tuple[tuple[str, float | None, str, Coding], ...]:
     """Return label, value, unit and coding of EDV, ESV, EF and stroke volume."""
     camus = volumes.definition is VolumeDefinition.CAMUS
@@ -167,7 +177,7 @@ def volume_codings(volumes: Volumes) -> tuple[tuple[str, float | None, str, Codi
         plane = plane_of(volumes.method, phase)
         exact = _BY_PLANE.get(general, {}) if not camus and plane != "mixed" else {}
         name = exact.get(plane, general)  # type: ignore[arg-type]
-        return Coding(name, methods[plane is not None], phases=(phase,) if phase else tuple(Phase))
+        return Coding(name, methods[plane is not None], phases=(phase,) if phase else tuple(Phase), view=_view(plane))
 
     return (
         ("EDV", volumes.edv_ml, "mL", coding(EDV, Phase.ED)),
@@ -181,7 +191,7 @@ def quantity_coding(name: str, quantity: Quantity) -> Coding | None:
     """Return the coding of a quantity by its name in `Measurements.quantities`, or None where no code fits it."""
     area_length, phases = AREA_LENGTH.get(name, (None, ()))
     plane = plane_of(quantity.method, phases[0] if len(phases) == 1 else None)
-    biplane, at_es = plane is None, (Phase.ES,)
+    biplane, at_es, view = plane is None, (Phase.ES,), _view(plane)
     if name == "contour_gls_percent":
         # The code speaks of several views; one view's strain stands under that view already.
         return None if quantity.caution else _GLS_MEAN
@@ -190,11 +200,11 @@ def quantity_coding(name: str, quantity: Quantity) -> Coding | None:
     if plane == "mixed":
         return None
     if area_length is not None:
-        return Coding(area_length, AREA_LENGTH_BIPLANE if biplane else AREA_LENGTH_SINGLE, phases=phases)
+        return Coding(area_length, AREA_LENGTH_BIPLANE if biplane else AREA_LENGTH_SINGLE, phases=phases, view=view)
     if name == "la_volume_disks_ml":
-        return Coding(_LA_DISKS[plane], DISKS_BIPLANE if biplane else DISKS_SINGLE, LEFT_ATRIUM, at_es)  # type: ignore[index]
+        return Coding(_LA_DISKS[plane], DISKS_BIPLANE if biplane else DISKS_SINGLE, LEFT_ATRIUM, at_es, view)  # type: ignore[index]
     if name == "la_volume_area_length_ml":
         if biplane:
             return Coding(_LA_AREA_LENGTH, AREA_LENGTH_BIPLANE, LEFT_ATRIUM, at_es)
-        return Coding(LA_VOLUME, AREA_LENGTH_SINGLE, LEFT_ATRIUM, at_es)
+        return Coding(LA_VOLUME, AREA_LENGTH_SINGLE, LEFT_ATRIUM, at_es, view)
     return _INDEX_BIPLANE.get(name) if biplane else None

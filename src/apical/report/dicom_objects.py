@@ -19,7 +19,7 @@ from apical.report.dicom_object import read_header
 from apical.report.dicom_pdf import write_dicom_pdf
 from apical.report.dicom_seg import write_dicom_seg
 from apical.report.dicom_sr import write_dicom_sr
-from apical.study import Clip, Frame, Study
+from apical.study import Clip, Frame, Maker, Study
 
 SR, ECHO_SR, PDF = "measurements_sr.dcm", "echo_report_sr.dcm", "report_pdf.dcm"
 
@@ -31,6 +31,7 @@ def write_dicom_objects(
     folder: Path | str,
     *,
     model: str = "",
+    maker: Maker | None = None,
     instants: Mapping[str, Mapping[Phase, int]] | None = None,
     beats: ClipMeasurements | None = None,
     pdf: bytes | None = None,
@@ -49,6 +50,8 @@ def write_dicom_objects(
         Labels 0-3 by frame or clip name, on the source's grid; a clip's has every frame.
     model
         Name of the model that made the masks; empty for an expert's.
+    maker
+        Who made them; by default a model where there is a name, else an expert. Only a model of ours is named.
     instants
         Zero-based frame of ED and ES by clip name, as measured.
     beats
@@ -69,6 +72,8 @@ def write_dicom_objects(
         highdicom, which writes the SR, is not installed.
     """
     folder = Path(folder)
+    maker = maker or (Maker.MODEL if model else Maker.EXPERT)
+    model = model if maker is Maker.MODEL else ""
     written: list[Path] = []
     measured: list[MeasuredImage] = []
     sources: list[Path] = []
@@ -88,6 +93,7 @@ def write_dicom_objects(
             mask,
             item.source,
             algorithm=model or None,
+            maker=maker,
             stacked_spacing_mm=item.grid.spacing_mm if stacked else None,
             created=created,
             overwrite=overwrite,

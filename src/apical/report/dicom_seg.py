@@ -34,7 +34,7 @@ from apical.report.dicom_object import (
     save,
     source_name,
 )
-from apical.study import Spacing
+from apical.study import Maker, Spacing
 
 _KIND = ObjectKind("1.2.840.10008.5.1.4.1.1.66.4", "SEG", 9001, "apical: LV cavity, myocardium, left atrium")
 
@@ -67,6 +67,7 @@ def write_dicom_seg(
     source: Path | str | Dataset,
     *,
     algorithm: str | None,
+    maker: Maker = Maker.MODEL,
     stacked_spacing_mm: Spacing | None = None,
     frames: Sequence[int] | None = None,
     created: datetime | None = None,
@@ -87,6 +88,9 @@ def write_dicom_seg(
         The DICOM file that was segmented, or its header.
     algorithm
         Name of the model that made the mask; None for an expert's.
+    maker
+        Of masks whose maker is unknown nothing is said but that; the standard has no word for it, so that they
+        are called semi-automatic.
     stacked_spacing_mm
         (row, column) pixel spacing in mm, to lay the frames out as a pile for 3D Slicer; by default
         no geometry is stated.
@@ -108,10 +112,10 @@ def write_dicom_seg(
     segments = [s for s in _SEGMENTS if any((frame == s.label).any() for frame in labels)]
     if not segments:
         raise OutputError(f"{path}: no structure occurs in any frame, so there is no segmentation to write")
-    content = b"".join([repr((algorithm, stacked_spacing_mm, numbers, labels.shape)).encode(), labels.data])
+    content = b"".join([repr((algorithm, maker, stacked_spacing_mm, numbers, labels.shape)).encode(), labels.data])
     seg = new_object(header, _KIND, content, created)
     _describe(seg, header, labels.shape)
-    seg.SegmentSequence = [_segment_item(i + 1, s, algorithm) for i, s in enumerate(segments)]
+    seg.SegmentSequence = [_segment_item(i + 1, s, algorithm, maker) for i, s in enumerate(segments)]
     _add_frames(seg, header, len(segments), numbers)
     if stacked_spacing_mm is not None:
         _stack(seg, stacked_spacing_mm)
@@ -161,7 +165,7 @@ def _describe(seg: Dataset, header: Dataset, shape: tuple[int, ...]) -> None:
     seg.ReferencedSeriesSequence = [series]
 
 
-def _segment_item(number: int, segment: _Segment, algorithm: str | None) -> Dataset:
+def _segment_item(number: int, segment: _Segment, algorithm: str | None, maker: Maker) -> Dataset:
     item = Dataset()
     item.SegmentNumber = number
     item.SegmentLabel = segment.name
@@ -169,7 +173,10 @@ def _segment_item(number: int, segment: _Segment, algorithm: str | None) -> Data
     item.SegmentedPropertyCategoryCodeSequence = [code_item(*_CATEGORY)]
     item.SegmentedPropertyTypeCodeSequence = [code_item(*segment.code)]
     item.RecommendedDisplayCIELabValue = list(segment.lab)
-    if algorithm is None:
+    if maker is Maker.UNKNOWN:
+        item.SegmentAlgorithmType, item.SegmentAlgorithmName = "SEMIAUTOMATIC", "masks as given, maker unknown"
+        return item
+    if algorithm is None or maker is Maker.EXPERT:
         item.SegmentAlgorithmType = "MANUAL"
         return item
     item.SegmentAlgorithmType = "AUTOMATIC"

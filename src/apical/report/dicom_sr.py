@@ -142,8 +142,10 @@ class _Report:
         for label, value, unit, coding in codes.volume_codings(medians):
             spread = zip(codes.SPREAD, (*(summary.ef_range_percent or ()), summary.ef_sd_points), strict=False)
             derived = [(codes.MEDIAN, value), *(spread if label == "EF" else ())]
+            # Of all beats, so of the clip and no frames of it.
+            whole = replace(coding, phases=())
             measured += [
-                self._measurement(v, unit, coding, method, derivation) for derivation, v in derived if v is not None
+                self._measurement(v, unit, whole, method, derivation) for derivation, v in derived if v is not None
             ]
         return self._group(f"median, {summary.definition}", method, measured)
 
@@ -169,7 +171,11 @@ class _Report:
 
     def _measurement(self, value: float, unit: str, coding: Coding, method: str, derivation: Code | None = None) -> Any:
         sr = self._hd.sr
-        used = [(h, i) for h, i in self._images if any(p in i.frames for p in coding.phases)]
+        used = [
+            (h, i)
+            for h, i in self._images
+            if coding.view in (None, i.view) and (derivation or any(p in i.frames for p in coding.phases))
+        ]
         return sr.Measurement(
             name=coded(coding.name),
             value=round(value, 3),

@@ -10,23 +10,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 import apical
-from apical.measure.results import Measurements
+from apical.cycle.measured import BeatSummary
+from apical.measure.results import Measurements, VolumeDefinition
 from apical.report.content import DISCLAIMER
 from apical.study import Frame, Study
 
 SCHEMA_VERSION = 1
 
 
-def json_report(study: Study, masks: Mapping[str, NDArray[np.uint8]], measurements: Measurements) -> str:
+def json_report(
+    study: Study,
+    masks: Mapping[str, NDArray[np.uint8]],
+    measurements: Measurements,
+    beats: Mapping[VolumeDefinition, BeatSummary] | None = None,
+) -> str:
     """Return the report as JSON text.
 
     A number that is absent is null, and the reason stands beside it: `absent_because` for volumes,
-    `reason` for all others. Model and runtime are null where the masks do not tell who made them.
+    `reason` for all others. Model and runtime are null where the masks do not tell who made them. Of clips,
+    `measurements` are of one beat, and `beats` the medians over all.
     """
-    return json.dumps(report_document(study, masks, measurements), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    document = report_document(study, masks, measurements, beats)
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def report_document(study: Study, masks: Mapping[str, NDArray[np.uint8]], measurements: Measurements) -> dict[str, Any]:
+def report_document(
+    study: Study,
+    masks: Mapping[str, NDArray[np.uint8]],
+    measurements: Measurements,
+    beats: Mapping[VolumeDefinition, BeatSummary] | None = None,
+) -> dict[str, Any]:
     """Return the report as a JSON-ready dictionary."""
     patient = study.patient
     return {
@@ -45,6 +58,7 @@ def report_document(study: Study, masks: Mapping[str, NDArray[np.uint8]], measur
         "frames": [_frame(frame, masks) for frame in study.frames],
         "notes": list(study.notes),
         "measurements": measurements.as_dict(),
+        "beats": None if beats is None else {d.value: summary.as_dict() for d, summary in beats.items()},
     }
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from apical.calibration import QUANTITIES
+from apical.cycle.measured import BeatSummary
 from apical.measure.results import Finding, Measurements, VolumeDefinition, Volumes
 
 TableRow = dict[str, str | float | None]
@@ -18,11 +21,14 @@ OF_ASE_VOLUMES = (
 """Quantities made of the `ase` volumes: empty in the row of another definition."""
 
 
-def measurement_rows(measurements: Measurements) -> list[TableRow]:
+def measurement_rows(
+    measurements: Measurements, beats: Mapping[VolumeDefinition, BeatSummary] | None = None
+) -> list[TableRow]:
     """Return one row per definition, as columns by name; None where a number is absent.
 
     Volumes come first, then every other quantity with its unit at the end of its name. `findings` holds
     the codes of the findings, with the view and phase that they concern; `absent_because` the sentence.
+    Of clips the row is of the beat of median EF (the lower of the middle two); `beats` add the medians and the range.
     """
     rows: list[TableRow] = []
     for definition, volumes in measurements.volumes.items():
@@ -32,6 +38,8 @@ def measurement_rows(measurements: Measurements) -> list[TableRow]:
         row["findings"] = "; ".join(dict.fromkeys(_code(f) for f in volumes.findings))
         row |= {name: document[name] for name in ("sv_ml", "ef_reference_range", "ef_grade", "absent_because")}
         row |= _intervals(volumes)
+        if beats is not None:
+            row |= _medians(beats[definition])
         for name, quantity in measurements.quantities.items():
             foreign = definition is not VolumeDefinition.ASE and name in OF_ASE_VOLUMES
             row[name] = None if foreign else quantity.as_dict()["value"]
@@ -52,6 +60,18 @@ def _intervals(volumes: Volumes) -> TableRow:
         "interval_level": ef.level,
         "interval_method": ef.method or None,
         "ef_interval_absent_because": ef.reason,
+    }
+
+
+def _medians(summary: BeatSummary) -> TableRow:
+    low, high = summary.ef_range_percent or (None, None)
+    return {
+        "beats_n": summary.n_beats,
+        "edv_median_ml": summary.as_dict()["edv_ml"],
+        "esv_median_ml": summary.as_dict()["esv_ml"],
+        "ef_median_percent": summary.as_dict()["ef_percent"],
+        "ef_range_low_percent": None if low is None else round(low, 3),
+        "ef_range_high_percent": None if high is None else round(high, 3),
     }
 
 

@@ -38,9 +38,15 @@ def write_worst_frames(path: Path, worst: Sequence[WorstFrame], title: str = "")
             _outline(axes, item.predicted, _COLOURS, "solid")
         score = item.score
         dice = " ".join(f"{score[s].dice:.2f}" for s in (*_COLOURS, Structure.MYOCARDIUM))
-        axes.set_title(printable(f"{score.patient} {score.view or ''} {score.phase or ''}") + f"\n{dice}", fontsize=8)
+        axes.set_title(
+            printable(f"{score.patient} {score.view or ''} {score.phase or ''}") + f"\n{dice}",
+            fontsize=8,
+            parse_math=False,
+        )
     figure.suptitle(
-        printable(f"Worst frames of {title}") + ": Dice of endo, epi, atrium, myocardium; dashed: expert", fontsize=10
+        printable(f"Worst frames of {title}") + ": Dice of endo, epi, atrium, myocardium; dashed: expert",
+        fontsize=10,
+        parse_math=False,
     )
     figure.savefig(path, dpi=110, format="png")
 
