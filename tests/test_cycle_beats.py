@@ -228,3 +228,27 @@ def test_times_must_belong_to_the_masks():
         find_beats(np.ones(60), np.arange(59.0))
     with pytest.raises(InputError, match="do not ascend"):
         find_cycle(np.ones((3, 4, 4), np.uint8), np.array([0.0, 20.0, 20.0]))
+
+
+def test_a_piece_of_a_beat_is_no_beat():
+    times = np.arange(31) * 20.0
+    whole = 20 + 6 * np.cos(2 * np.pi * np.arange(51) * 20.0 / 1000)
+    (beat,) = find_beats(whole, np.arange(51) * 20.0).beats
+    assert (beat.ed_index, beat.next_ed_index) == (0, 50)
+    piece = 20 + 6 * np.cos(2 * np.pi * (200 + times) / 1000)
+    cycle = find_beats(piece, times)
+    assert not cycle.beats[0].complete
+    assert cycle.heart_rate_bpm is None
+    assert Reason.NO_COMPLETE_BEAT in {f.reason for f in cycle.findings}
+
+
+def test_without_a_complete_beat_both_instants_are_of_one():
+    # A deep end-systole whose end-diastole is not seen whole, then a beat whose next one is not.
+    corners, areas = [0, 3, 20, 29, 36], [21, 8, 24, 15, 20.8]
+    curve = np.interp(np.arange(37), corners, areas)
+    cycle = find_beats(curve, np.arange(37) * 20.0)
+    (beat,) = cycle.beats
+    assert not beat.complete
+    assert beat.ed_index == pytest.approx(20, abs=2)
+    assert beat.es_index == pytest.approx(29, abs=2)
+    assert any("smallest after it" in f.sentence for f in cycle.findings)

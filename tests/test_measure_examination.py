@@ -217,3 +217,28 @@ def test_expert_masks_of_camus(camus: Path) -> None:
             ef[definition].append(volumes.ef_percent)
     assert np.mean(ef[VolumeDefinition.ASE]) == pytest.approx(52, abs=3)
     assert np.mean(ef[VolumeDefinition.CAMUS]) == pytest.approx(44, abs=3)
+
+
+def test_a_view_without_spacing_does_not_take_the_other_views_millilitres() -> None:
+    study, masks = examination(heart_masks())
+    alone = replace(study, frames=tuple(f for f in study.frames if f.view is View.A4C))
+    unknown = tuple(f if f.view is View.A4C else replace(f, grid=Grid(f.grid.shape)) for f in study.frames)
+    result, expected = measure(replace(study, frames=unknown), masks), measure(alone, masks)
+    assert result.edv_ml == expected.edv_ml is not None
+    assert result.default.method.startswith("single plane (4CH)")
+    left_out = [f.sentence for f in result.findings if f.reason is Reason.SPACING_UNKNOWN]
+    assert len(left_out) == 2
+    assert all(sentence.startswith("2CH") for sentence in left_out)
+
+
+def test_views_at_other_heart_rates_give_no_cardiac_output() -> None:
+    study, masks = examination(heart_masks())
+    image = np.zeros((1, 4, 4), np.uint8)
+
+    def output(*rates: float) -> Quantity:
+        clips = tuple(Clip(f"c{r}", image, Grid((4, 4)), heart_rate_bpm=r) for r in rates)
+        return measure(replace(study, clips=clips), masks).quantities["cardiac_output_l_min"]
+
+    assert output(60.0, 66.0).value == pytest.approx(1.05 * (output(60.0).value or 0))
+    assert output(60.0, 120.0).value is None
+    assert "60 and 120" in (output(60.0, 120.0).reason or "")

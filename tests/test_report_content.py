@@ -149,7 +149,7 @@ def test_unknown_spacing_gives_an_approximate_ef_and_no_volume(unspaced: Study) 
         assert volumes.ef.startswith("≈ ")
         assert (volumes.edv, volumes.esv, volumes.sv) == ("–", "–", "–")
         assert "spacing is unknown" in volumes.remark
-    assert content.rows == ()
+    assert [row.label for row in content.rows] == ["Body surface area"]
     assert all("pixel aspect unknown" in picture.caption for picture in content.pictures)
     assert ("Pixel (row × column)", "size unknown") in content.facts
 

@@ -47,6 +47,9 @@ class BeatRule:
     """Of peaks this close in height (share of the span) the last before ejection is end-diastole."""
     real_rise: float = 0.25
     """Rise or fall (share of the span) between a peak and the clip's end that shows it to be a peak."""
+    end_share: float = 0.05
+    flat_end: float = 0.35
+    """Over this share of a beat the curve at a clip's end changes by no more than this share of its steepest change."""
     least_change_percent: float = 2.0
     noise_factor: float = 1.5
     """Less area change than this, or than so many times what noise alone would leave after smoothing, is no beating."""
@@ -127,8 +130,12 @@ def _with_beats(cycle: Cycle, rule: BeatRule) -> Cycle:
     )
     if beats:
         return replace(cycle, beats=judge(cycle, beats, rule.rejection))
-    known = np.flatnonzero(cycle.plausible)
-    ed, es = int(known[smoothed[known].argmax()]), int(known[smoothed[known].argmin()])
+    begun = [(ed, es) for ed, es, _ in turns if ed is not None]
+    if begun:
+        ed, es = max(begun, key=lambda pair: float(smoothed[pair[0]] - smoothed[pair[1]]))
+    else:
+        known = np.flatnonzero(cycle.plausible)
+        ed, es = int(known[smoothed[known].argmax()]), int(known[smoothed[known].argmin()])
     return replace(cycle, beats=(_beat(cycle, ed, es, None),))
 
 
@@ -163,8 +170,14 @@ def _turning_points(cycle: Cycle, smoothed: Curve, rule: BeatRule) -> Turns:
     first, last = peaks[0], peaks[-1]
     rise, fall = float(curve[first] - curve[0]), float(curve[last] - curve[-1])
     keep = [True] * len(peaks)
-    keep[0] = curve[first] >= full - rule.full_peak * span or rise >= rule.real_rise * span
-    keep[-1] = curve[last] >= full - rule.full_peak * span or fall >= rule.real_rise * span
+    # Where no other peak tells how high one is, one at the clip's very end must be flat, as an end-diastole is.
+    some = max(1, round(rule.end_share * (last - first)))
+    steepest = float(np.abs(curve[some:] - curve[:-some]).max())
+    flat = [abs(float(curve[0] - curve[some])), abs(float(curve[-1] - curve[-1 - some]))]
+    ends = [bool(inner) or d <= rule.flat_end * steepest for d in flat]
+    ends = [ends[0] or first > 0, ends[1] or last < curve.size - 1]
+    keep[0] = (ends[0] and curve[first] >= full - rule.full_peak * span) or rise >= rule.real_rise * span
+    keep[-1] = (ends[1] and curve[last] >= full - rule.full_peak * span) or fall >= rule.real_rise * span
     marks = [int(known[p]) if good else None for p, good in zip(peaks, keep, strict=True)]
     return [(a, int(known[t]), b) for a, t, b in zip(marks, troughs, marks[1:], strict=False)]
 
@@ -248,8 +261,9 @@ def _findings(cycle: Cycle) -> tuple[Finding, ...]:
         sentence = "the cavity's area does not change as that of a beating heart."
         found.append((Reason.NO_BEATING, sentence, Severity.REFUSAL))
     elif not cycle.beats[0].complete:
+        where = "before" if cycle.beats[0].es_index < cycle.beats[0].ed_index else "after"
         sentence = (
-            "the clip holds no complete beat; the largest and the smallest cavity stand for "
+            f"the clip holds no complete beat; the largest cavity and the smallest {where} it stand for "
             "end-diastole and end-systole, which may lie outside the clip."
         )
         found.append((Reason.NO_COMPLETE_BEAT, sentence, Severity.CAUTION))

@@ -268,7 +268,8 @@ def _pairs(
     kept = alike or pairs
     left = len(beats[0]) + len(beats[1]) - 2 * len(kept)
     if left:
-        sentence = f"{left} beats have no beat of similar length in the other view and count in single plane only."
+        which = "1 beat has no partner" if left == 1 else f"{left} beats have no partner"
+        sentence = f"{which} of similar length in the other view and count in single plane only."
         findings.append(Finding(Reason.BEATS_UNPAIRED, sentence, Severity.NOTE))
     return [(beats[0][i], beats[1][j]) for i, j in kept], findings
 

@@ -55,9 +55,14 @@ def measure(study: Study, masks: Mapping[str, NDArray[np.uint8]]) -> Measurement
     """
     given = {key: frame for key in _keys() if (frame := study.frame(*key)) is not None}
     spacings = {key: frame.grid.spacing_mm for key, frame in given.items() if frame.name in masks}
-    # One frame without spacing leaves no common unit: then all of them count in pixels.
-    in_mm = None not in spacings.values()
     common = _missing(given, masks)
+    if any(all(spacings.get((view, phase)) for phase in Phase) for view in View):
+        # A view that has its millimetres is not given up for one that has none.
+        common += _without_spacing(spacings)
+        spacings = {key: spacing for key, spacing in spacings.items() if spacing is not None}
+        given = {key: frame for key, frame in given.items() if key in spacings}
+    # Else one frame without spacing leaves no common unit: then all of them count in pixels.
+    in_mm = None not in spacings.values()
     if not in_mm:
         common += (
             Finding(
@@ -82,12 +87,12 @@ def measure(study: Study, masks: Mapping[str, NDArray[np.uint8]]) -> Measurement
     disagreement = tuple(f for f in plan.findings if f.reason in between_views)
     camus = camus_definition_volumes(views, common + disagreement, in_mm=in_mm)
     calibration: Calibration | None = getattr(masks, "calibration", None)
-    heart_rate_bpm = next((clip.heart_rate_bpm for clip in study.clips if clip.heart_rate_bpm), None)
+    heart_rates = [clip.heart_rate_bpm for clip in study.clips if clip.heart_rate_bpm]
     return Measurements(
         patient=study.patient,
         volumes={v.definition: with_intervals(v, calibration) for v in (ase, camus)},
         geometry={key: v.geometry for key, v in views.items() if v.geometry is not None},
-        quantities=measure_quantities(views, plan, ase, study.patient, heart_rate_bpm, in_mm=in_mm),
+        quantities=measure_quantities(views, plan, ase, study.patient, heart_rates, in_mm=in_mm),
         findings=tuple(dict.fromkeys((*ase.findings, *camus.findings, *_beside_volumes(views)))),
     )
 
@@ -112,6 +117,21 @@ def _missing(given: Mapping[tuple[View, Phase], Frame], masks: Mapping[str, NDAr
             sentence = f"{view} {phase}: no mask was given for this frame."
             findings.append(Finding(Reason.NO_MASK, sentence, Severity.REFUSAL, view, phase))
     return tuple(findings)
+
+
+def _without_spacing(spacings: Mapping[tuple[View, Phase], Spacing | None]) -> tuple[Finding, ...]:
+    """Say which frames are left out, having no spacing where others have one."""
+    return tuple(
+        Finding(
+            Reason.SPACING_UNKNOWN,
+            f"{view} {phase}: its pixel spacing is unknown, and it was left out; the other view has one.",
+            Severity.CAUTION,
+            view,
+            phase,
+        )
+        for (view, phase), spacing in spacings.items()
+        if spacing is None
+    )
 
 
 def _repaired(given: Mapping[tuple[View, Phase], Frame], masks: Mapping[str, NDArray[np.uint8]]) -> tuple[Finding, ...]:

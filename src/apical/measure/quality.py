@@ -36,7 +36,9 @@ class Limits:
     cut_refusal: float = 0.25
     """Part of the endocardium, or of the base, on the edge of the image."""
     off_sector_caution: float = 0.10
-    """Part of the cavity outside the ultrasound sector."""
+    """Part of the cavity, and for the mass of the wall, outside the ultrasound sector."""
+    heart_rate_ratio: float = 1.2
+    """Between the clips of the two views, whose stroke volume is multiplied by it."""
     bare_caution: float = 0.10
     bare_refusal: float = 0.50
     """Part of the endocardium without myocardium."""

@@ -12,6 +12,7 @@ from apical.measure import reference_ranges as ranges
 from apical.measure.atrium import atrial_volumes_ml, measure_atrium
 from apical.measure.disks import MM3_PER_ML, area_length_volume_ml
 from apical.measure.mass import epicardial_disks, mass_g
+from apical.measure.quality import LIMITS, percent
 from apical.measure.results import Quantity, Reason, Reference, Severity, ViewGeometry, Volumes
 from apical.measure.strain import contour_gls_percent
 from apical.measure.volumes import Plan, Views
@@ -84,13 +85,14 @@ class Quantities:
 
 
 def measure_quantities(
-    views: Views, plan: Plan, ase: Volumes, patient: Patient, heart_rate_bpm: float | None, *, in_mm: bool
+    views: Views, plan: Plan, ase: Volumes, patient: Patient, heart_rates: Sequence[float], *, in_mm: bool
 ) -> dict[str, Quantity]:
     """Measure everything beside the volumes; in pixels there is nothing but reasons."""
     found = Quantities()
     if not in_mm:
         for name in LABELS:
             found.miss(name, _NO_SPACING)
+        _put_bsa(found, patient)
         return found.complete()
     # Another way to a number that was refused is no way around the refusal.
     refusals = [f.sentence for f in ase.findings if f.reason in _OF_ALL and f.severity is Severity.REFUSAL]
@@ -101,7 +103,7 @@ def measure_quantities(
         return found.complete()
     planned = {phase: [g for v in plan.views[phase] if (g := views[v, phase].geometry)] for phase in Phase}
     _put_area_length(found, planned, plan)
-    _put_output(found, ase, heart_rate_bpm)
+    _put_output(found, ase, heart_rates)
     _put_lengths(found, views, planned, ase)
     _put_strain(found, views)
     _put_mass(found, views, planned[Phase.ED])
@@ -129,14 +131,17 @@ def _put_area_length(found: Quantities, planned: Mapping[Phase, Sequence[ViewGeo
         found.put("area_length_ef_percent", 100 * (edv - esv) / edv, method)
 
 
-def _put_output(found: Quantities, ase: Volumes, heart_rate_bpm: float | None) -> None:
+def _put_output(found: Quantities, ase: Volumes, heart_rates: Sequence[float]) -> None:
     name, method = "cardiac_output_l_min", f"stroke volume ({ase.method}) x heart rate"
     if ase.sv_ml is None:
         found.miss(name, "There is no stroke volume.", method)
-    elif not heart_rate_bpm:
+    elif not heart_rates:
         found.miss(name, "The heart rate is unknown.", method)
+    elif max(heart_rates) > LIMITS.heart_rate_ratio * min(heart_rates):
+        rates = " and ".join(f"{rate:.0f}" for rate in heart_rates)
+        found.miss(name, f"The views were taken at different heart rates ({rates} beats/min).", method)
     else:
-        found.put(name, ase.sv_ml * heart_rate_bpm / 1000, method)
+        found.put(name, ase.sv_ml * float(np.mean(heart_rates)) / 1000, method)
 
 
 def _put_lengths(
@@ -196,7 +201,11 @@ def _put_mass(found: Quantities, views: Views, planned: Sequence[ViewGeometry]) 
     else:
         if len(shells) == 1:
             method = method.replace("biplane", f"single plane ({shells[0][0].view})")
-        caution = None if len(shells) == 2 else "Of one view alone."
+        cautions = [] if len(shells) == 2 else ["Of one view alone."]
+        for g, _ in shells:
+            if (share := views[g.view, Phase.ED].wall_off_sector) > LIMITS.off_sector_caution:
+                cautions.append(f"{percent(share)} of the wall in {g.view} lies outside the ultrasound sector.")
+        caution = " ".join(cautions) or None
         mass = mass_g([g for g, _ in shells], [d for _, d in shells])
         if mass > 0:
             found.put(name, mass, method, caution)

@@ -280,7 +280,7 @@ class Volumes:
             return None
         refusals = [f.sentence for f in self.findings if f.severity is Severity.REFUSAL]
         spacing = [f.sentence for f in self.findings if f.reason is Reason.SPACING_UNKNOWN]
-        return " ".join(refusals or spacing)
+        return " ".join(spacing or refusals) if self.ef_percent is not None else " ".join(refusals or spacing)
 
     def as_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary; absent numbers are None and `absent_because` says why."""

@@ -27,7 +27,8 @@ _BEYOND[_OFF_IMAGE] = Beyond.EDGE
 class VentricleView:
     """What one mask gave: geometry and CAMUS profile, each None where a finding says why.
 
-    `atrium_cut` and `wall_cut` tell whether these structures reach the edge of image or sector.
+    `atrium_cut` tells whether the atrium reaches the edge of image or sector, `wall_cut` whether the wall reaches
+    that of the image; `wall_off_sector` is the part of the wall outside the sector.
     """
 
     geometry: ViewGeometry | None
@@ -35,6 +36,7 @@ class VentricleView:
     findings: tuple[Finding, ...]
     atrium_cut: bool = False
     wall_cut: bool = False
+    wall_off_sector: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +103,8 @@ def measure_view(
     if landmarks is None or trace.disks is None:
         return VentricleView(None, profile, tuple(inspector.findings))
     sector = ultrasound_sector(frame.image)
-    off_sector = 1 - float(_crop_like(sector, offset, labels.shape)[cavity].mean())
+    in_sector = _crop_like(sector, offset, labels.shape)
+    off_sector = 1 - float(in_sector[cavity].mean())
     inspector.note(
         graded(off_sector, LIMITS.off_sector_caution, 1.0),
         Reason.CAVITY_CUT,
@@ -109,8 +112,8 @@ def measure_view(
     )
     sigma_mm = smoothing_mm(int(np.count_nonzero(cavity)), spacing_mm)
     shift_mm = np.array(offset) * spacing_mm
-    wall = (labels == Label.MYOCARDIUM).any()
-    epicardium = _outline(cavity | (labels == Label.MYOCARDIUM), spacing_mm, sigma_mm, shift_mm) if wall else None
+    wall = labels == Label.MYOCARDIUM
+    epicardium = _outline(cavity | wall, spacing_mm, sigma_mm, shift_mm) if wall.any() else None
     atrium = _outline(labels == Label.LEFT_ATRIUM, spacing_mm, sigma_mm, shift_mm)
     geometry = ViewGeometry(
         view=view,
@@ -135,6 +138,7 @@ def measure_view(
         findings=tuple(inspector.findings),
         atrium_cut=atrium is not None and _is_cut(atrium, sector, spacing_mm),
         wall_cut=_touches_edge(mask == Label.MYOCARDIUM),
+        wall_off_sector=1 - float(in_sector[wall].mean()) if wall.any() else 0.0,
     )
 
 

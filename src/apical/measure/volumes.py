@@ -70,15 +70,15 @@ def plan_views(views: Views, *, in_mm: bool) -> Plan:
     lengths = {view: _length(views, view) for view in both}
     longer, shorter = sorted(lengths, key=lambda v: lengths[v], reverse=True)
     disagreement = 1 - lengths[shorter] / lengths[longer]
-    if disagreement <= LIMITS.length_caution:
+    # In pixels of unknown shape, lengths in two directions cannot be held against each other.
+    if not in_mm or disagreement <= LIMITS.length_caution:
         return plan
     sentence = (
         f"At end-diastole the ventricle is {percent(disagreement)} shorter in {shorter} than in {longer}: "
         f"{shorter} is probably foreshortened."
     )
     findings = (*plan.findings, Finding(Reason.VIEWS_DISAGREE, sentence, Severity.CAUTION))
-    # In pixels of unknown shape, lengths in two directions cannot be held against each other.
-    if disagreement <= LIMITS.length_refusal or not in_mm:
+    if disagreement <= LIMITS.length_refusal:
         return Plan(plan.views, findings)
     sentence = f"The views differ too much for biplane disks: the volumes are taken from {longer} alone."
     findings = (*findings, Finding(Reason.SINGLE_PLANE, sentence, Severity.CAUTION, longer))
@@ -194,7 +194,7 @@ def _checked(
     in_mm: bool,
 ) -> Volumes:
     """Put the volumes through the gate; what fails it is absent, with the reason."""
-    extra = _implausible(definition, edv, esv, ef, in_mm=in_mm)
+    extra = _implausible(definition, edv, esv, ef, in_mm=in_mm, comparable=plan.complete)
     if any(f.severity is Severity.REFUSAL for f in extra):
         edv = esv = ef = None
     if not plan.complete:
@@ -216,8 +216,15 @@ def _checked(
 
 
 def _implausible(
-    definition: VolumeDefinition, edv: float | None, esv: float | None, ef: float | None, *, in_mm: bool
+    definition: VolumeDefinition,
+    edv: float | None,
+    esv: float | None,
+    ef: float | None,
+    *,
+    in_mm: bool,
+    comparable: bool,
 ) -> tuple[Finding, ...]:
+    """Check the volumes; `comparable` are those of the same views at both instants."""
     found: list[tuple[Severity | None, Reason, str]] = []
     if edv is not None and in_mm:
         severity = outside(edv, LIMITS.edv_ml, LIMITS.edv_refusal_ml)
@@ -228,7 +235,7 @@ def _implausible(
                 f"An end-diastolic volume of {edv:.3g} mL ({definition}) is implausible.",
             )
         )
-    if edv is not None and esv is not None and esv > edv:
+    if comparable and edv is not None and esv is not None and esv > edv:
         sentence = "The ventricle is larger at end-systole than at end-diastole: the two are probably swapped."
         found.append((Severity.REFUSAL, Reason.ED_ES_SWAPPED, sentence))
     elif ef is not None:
