@@ -211,7 +211,7 @@ def test_a_bound_that_bounds_nothing_is_refused(change: dict[str, object]):
 
 
 def test_no_calibration_without_unseen_patients():
-    unseen = Evaluation("model", (), tuple(pairs(30)), data="camus.h5")
+    unseen = Evaluation("model", (), tuple(pairs(30)), model_sha256="0", data="camus.h5")
     assert unseen.calibration.source == "those that the network had never seen"
     assert len(unseen.calibration.bounds) == 3
     assert "## EF interval" in "\n".join(calibration.interval_section(unseen.calibration, unseen.volumes))

@@ -225,7 +225,9 @@ def _studies_in(folder: Path, files: list[Path]) -> list[StudyFiles]:
     studies = []
     for label, paths in sorted(by_label.items()):
         images, notes = _pair(paths, as_clips=True)
-        subjects = {subject_of(i.name.stem) for i in images if i.name.view and not i.name.camus} - {""}
+        # Numbers count pictures as well as people: they are no other subject.
+        named = [subject_of(i.name.stem) for i in images if i.name.view and not i.name.camus]
+        subjects = {re.sub(r"\d+", "", subject) for subject in named} - {""}
         if len(subjects) > 1:
             notes = (*notes, f"names of {len(subjects)} subjects in one folder, which is read as one patient")
         if images:
