@@ -237,10 +237,10 @@ def _beats(single: Mapping[View, tuple[MeasuredBeat, ...]], view: View) -> list[
 
 def _of_one_method(beats: tuple[MeasuredBeat, ...]) -> tuple[tuple[MeasuredBeat, ...], list[Finding]]:
     """Keep the beats measured as most were, biplane before single plane: a median is of one method."""
-    methods = [beat.measurements.default.method for beat in beats]
-    count = Counter(methods)
-    most = max(methods, key=lambda method: (count[method], method.startswith("biplane")), default="")
-    kept = tuple(beat for beat, method in zip(beats, methods, strict=True) if method == most)
+    count = Counter(b.measurements.default.method for b in beats if b.measurements.ef_percent is not None)
+    most = max(count, key=lambda method: (count[method], method.startswith("biplane")), default="")
+    # Those without an EF do not count either way; the table of beats says why.
+    kept = tuple(b for b in beats if b.measurements.ef_percent is None or b.measurements.default.method == most)
     if len(kept) == len(beats):
         return beats, []
     sentence = f"{len(beats) - len(kept)} of {len(beats)} pairs of beats were not measured by {most} and do not count."
