@@ -301,3 +301,10 @@ def test_a_view_whose_beats_cannot_be_measured_leaves_all_beats_of_the_other(
     result = measure_clips(study, broken)
     assert len(result.beats) == result.summary.n_beats == 3
     assert all(b.measurements.default.method.startswith("single plane (4CH)") for b in result.beats)
+
+
+def test_heart_rates_of_two_views_without_times(study: Study, masks: dict[str, np.ndarray]):
+    a2c, a4c = study.clips
+    for rate, differs in ((82.0, False), (160.0, True)):
+        timeless = replace(study, clips=(replace(a2c, frame_times_ms=None, heart_rate_bpm=rate), a4c))
+        assert ("heart_rates_differ" in reasons(measure_clips(timeless, masks))) == differs

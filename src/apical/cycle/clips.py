@@ -93,6 +93,7 @@ def measure_clips(
         both = [{first: (chosen[first], a), second: (chosen[second], b)} for a, b in pairs]
         beats, remarks = _of_one_method(tuple(_measured(study, of, masks, rule) for of in both))
         found += remarks
+        found += _rates_apart(chosen[first], chosen[second], rule)
     summaries = {d: summarise(d, [b.measurements.volumes[d] for b in beats]) for d in VolumeDefinition}
     found += _spread(summaries[VolumeDefinition.ASE].ef_range_percent, len(beats), rule)
     representative = _representative(beats)
@@ -163,6 +164,18 @@ def _doubts(seen: ViewClip, rule: ClipRule) -> list[Finding]:
         sentence = f"{where}: the cavity's area flickers by {jitter:.1f} % from frame to frame."
         found.append(Finding(Reason.MASKS_UNSTABLE, sentence, Severity.CAUTION, seen.view))
     return found
+
+
+def _rates_apart(first: ViewClip, second: ViewClip, rule: ClipRule) -> list[Finding]:
+    """Hold the heart rates of two clips against each other where the length of a beat is unknown in one of them."""
+    if first.cycle.heart_rate_bpm and second.cycle.heart_rate_bpm:
+        return []  # then the beats themselves are
+    rates = [seen.cycle.heart_rate_bpm or seen.clip.heart_rate_bpm for seen in (first, second)]
+    low, high = sorted(rate or 0.0 for rate in rates)
+    if not low or high <= rule.heart_rate_ratio * low:
+        return []
+    sentence = f"The clips of the two views state heart rates of {low:.0f} and {high:.0f} beats/min."
+    return [Finding(Reason.HEART_RATES_DIFFER, sentence, Severity.CAUTION)]
 
 
 def _measured(study: Study, seen: Mapping[View, tuple[ViewClip, Beat]], masks: Masks, rule: ClipRule) -> MeasuredBeat:
