@@ -257,6 +257,7 @@ def _measure_study(
     """Write one patient's report and objects, and return what was measured."""
     from apical.anatomy import Phase, View
     from apical.cli.preload import imported_beside, writing
+    from apical.cycle.measured import summaries_dict
     from apical.report.tables import measurement_rows
 
     with imported_beside(writing(report=report, dicom=dicom)):
@@ -277,7 +278,7 @@ def _measure_study(
         **source.made_by,
         "notes": list(study.notes),
         **measured.as_dict(),
-        "beats": None if beats is None else {d.value: summary.as_dict() for d, summary in beats.items()},
+        "beats": None if beats is None else summaries_dict(beats),
     }
 
 

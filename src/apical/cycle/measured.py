@@ -131,7 +131,7 @@ class ClipMeasurements:
         """Return everything but images and contours as a JSON-ready dictionary."""
         return {
             "measurements": self.measurements.as_dict(),
-            "summaries": {d.value: s.as_dict() for d, s in self.summaries.items()},
+            "summaries": summaries_dict(self.summaries),
             "beats": [b.as_row() for b in self.beats],
             "single_plane": {view.value: [b.as_row() for b in some] for view, some in self.single_plane.items()},
             "clips": {
@@ -144,6 +144,11 @@ class ClipMeasurements:
                 for view, seen in self.views.items()
             },
         }
+
+
+def summaries_dict(summaries: Mapping[VolumeDefinition, BeatSummary]) -> dict[str, Any]:
+    """Return medians and spread by definition as a JSON-ready dictionary."""
+    return {definition.value: summary.as_dict() for definition, summary in summaries.items()}
 
 
 def summarise(definition: VolumeDefinition, volumes: Sequence[Volumes]) -> BeatSummary:

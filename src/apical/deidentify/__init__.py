@@ -118,9 +118,11 @@ def _copy(
     from apical.grid import Box
     from apical.readers.dicom_guard import check_structure
     from apical.readers.dicom_tags import view_of
+    from apical.readers.limits import refuse_foreign_name
     from apical.report.dicom_codes import VIEWS
     from apical.report.dicom_object import code_item, save
 
+    refuse_foreign_name(path)
     try:
         check_structure(path)
         dataset = dcmread(path)

@@ -16,9 +16,8 @@ from apical.errors import InputError
 from apical.readers.dicom_guard import check_structure
 from apical.readers.dicom_pixels import UnsuitableError, damage_of, decode_grey, quiet
 from apical.readers.dicom_tags import find_region, frame_times, heart_rate, read_patient, refuse_other_view, view_of
-from apical.readers.limits import check_size
+from apical.readers.limits import check_size, refuse_foreign_name
 from apical.readers.names import parse_name
-from apical.readers.raster import refuse_foreign_name
 from apical.readers.tree import OnError, StudyFiles, dicom_stem
 from apical.study import Clip, Frame, Grid, Patient, Study
 

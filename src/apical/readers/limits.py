@@ -1,4 +1,4 @@
-"""How large an input may be; sizes are checked from the header, before any pixel is decoded."""
+"""How large an input may be, and how it may be called: checked before any pixel is decoded."""
 
 from __future__ import annotations
 
@@ -36,3 +36,18 @@ def check_size(path: Path, rows: int, columns: int, frames: int = 1) -> None:
             f"{path}: {size} is larger than is read (side {MAX_SIDE}, {MAX_FRAME_PIXELS} pixels a frame, "
             f"{MAX_CLIP_PIXELS} in a clip of at most {MAX_CLIP_FRAMES} frames); crop, resize or cut it"
         )
+
+
+def refuse_foreign_name(path: Path) -> None:
+    """Refuse a file whose name is not UTF-8 (as from an old zip): libraries abort on it, results are named after it.
+
+    Raises
+    ------
+    InputError
+        The name is not UTF-8.
+    """
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        readable = str(path).encode("utf-8", "replace").decode("utf-8")
+        raise InputError(f"{readable}: its name or a folder's is not UTF-8; rename it") from error

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from apical.errors import InputError
 from apical.readers.limits import check_size
-from apical.readers.raster import ONE_MILLIMETRE, Raster, load_with_simpleitk, raster_from_simpleitk
+from apical.readers.raster import Raster, load_with_simpleitk, raster_from_simpleitk
 
 _N = TypeVar("_N", int, float)
 
@@ -54,15 +54,12 @@ def read_metaimage(path: Path) -> Raster:
     data_file, start = _locate_data(path, fields["elementdatafile"], header_bytes)
     _check_data(path, data_file, start, expected, compressed=fields.get("compresseddata", "").lower() == "true")
     spacing = fields.get("elementspacing", fields.get("elementsize"))
-    notes: tuple[str, ...] = ()
     if spacing is not None:
         values = _numbers(path, "ElementSpacing", spacing, float)
         if len(values) != len(fields["dimsize"].split()) or not all(math.isfinite(v) and v > 0 for v in values):
             raise InputError(f"{path}: ElementSpacing = {spacing} is not a spacing; correct it or remove the line")
-        if values[:2] == [1.0, 1.0]:
-            notes = (ONE_MILLIMETRE.format(path.name),)
     image = load_with_simpleitk(path, "MetaImageIO")
-    return raster_from_simpleitk(path, image, spacing_known=spacing is not None, notes=notes)
+    return raster_from_simpleitk(path, image, spacing_known=spacing is not None)
 
 
 def _parse_header(path: Path) -> tuple[dict[str, str], int]:

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from apical.errors import InputError
 from apical.readers.limits import check_size
-from apical.readers.raster import ONE_MILLIMETRE, Raster, load_with_simpleitk, raster_from_simpleitk
+from apical.readers.raster import Raster, load_with_simpleitk, raster_from_simpleitk
 
 _HEADER_BYTES = 348
 _LARGEST_OFFSET = 2**20
@@ -36,16 +36,13 @@ def read_nifti(path: Path) -> Raster:
     compressed = path.name.lower().endswith(".gz")
     try:
         with gzip.open(path, "rb") if compressed else path.open("rb") as handle:
-            spacing = _check(path, handle)  # type: ignore[arg-type]
+            spacing_known = _check(path, handle)  # type: ignore[arg-type]
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InputError(f"{path}: not a gzip file, or cut short; copy it again") from error
-    notes = (ONE_MILLIMETRE.format(path.name),) if spacing == (1.0, 1.0) else ()
-    image = load_with_simpleitk(path, "NiftiImageIO")
-    return raster_from_simpleitk(path, image, spacing_known=spacing is not None, notes=notes)
+    return raster_from_simpleitk(path, load_with_simpleitk(path, "NiftiImageIO"), spacing_known=spacing_known)
 
 
-def _check(path: Path, handle: BinaryIO) -> tuple[float, float] | None:
-    """Return the stated spacing, (x, y), or None where it is none."""
+def _check(path: Path, handle: BinaryIO) -> bool:
     header = handle.read(_HEADER_BYTES)
     if len(header) < _HEADER_BYTES or header[344:348] != b"n+1\x00":
         raise InputError(f"{path}: not a NIfTI-1 file")
@@ -63,10 +60,10 @@ def _check(path: Path, handle: BinaryIO) -> tuple[float, float] | None:
     if not _HEADER_BYTES < offset <= _LARGEST_OFFSET:
         raise InputError(f"{path}: the NIfTI header puts the pixels at byte {offset:g}; the file is damaged")
     _count(path, handle, int(offset) - _HEADER_BYTES + math.prod(size) * _BYTES[datatype])
-    x, y = pixdim[1:3]
-    if not all(math.isfinite(v) and v > 0 for v in (x, y)):
-        return None
-    return None if header[123] & _SPACE_UNITS == 0 and x == y == 1.0 else (x, y)
+    spacing = pixdim[1:3]
+    if not all(math.isfinite(v) and v > 0 for v in spacing):
+        return False
+    return not (header[123] & _SPACE_UNITS == 0 and spacing == (1.0, 1.0))
 
 
 def _count(path: Path, handle: BinaryIO, expected: int) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apical.errors import InputError
+from apical.readers.limits import refuse_foreign_name
 from apical.study import Grid
 
 
@@ -30,7 +31,6 @@ class Raster:
     frame_times_ms: NDArray[np.float64] | None = None
 
 
-ONE_MILLIMETRE = "{}: spacing is 1 x 1 mm, which some programs write where it is not known"
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (".avi", ".mp4", ".m4v", ".mov", ".mkv", ".gif")
 SUFFIXES = (*PICTURE_SUFFIXES, ".mhd", ".mha", ".nii.gz", ".nii", *VIDEO_SUFFIXES)
@@ -60,21 +60,6 @@ def read_raster(path: Path) -> Raster:
         return _reader(suffix)(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-
-
-def refuse_foreign_name(path: Path) -> None:
-    """Refuse a file whose name is not UTF-8 (as from an old zip): libraries abort on it, results are named after it.
-
-    Raises
-    ------
-    InputError
-        The name is not UTF-8.
-    """
-    try:
-        str(path).encode("utf-8")
-    except UnicodeEncodeError as error:
-        readable = str(path).encode("utf-8", "replace").decode("utf-8")
-        raise InputError(f"{readable}: its name or a folder's is not UTF-8; rename it") from error
 
 
 def _reader(suffix: str) -> Callable[[Path], Raster]:
@@ -113,7 +98,7 @@ def load_with_simpleitk(path: Path, image_io: str) -> Any:
         raise InputError(f"{path}: damaged or cut short, it cannot be decoded; copy it again") from error
 
 
-def raster_from_simpleitk(path: Path, image: Any, *, spacing_known: bool, notes: tuple[str, ...] = ()) -> Raster:
+def raster_from_simpleitk(path: Path, image: Any, *, spacing_known: bool) -> Raster:
     """Turn a SimpleITK image of (x, y[, time]) into a raster of ([time,] row, column).
 
     Singleton third and fourth axes are dropped; at most one of them, time, may be longer.
@@ -143,4 +128,7 @@ def raster_from_simpleitk(path: Path, image: Any, *, spacing_known: bool, notes:
         origin_mm=(y, x),
         direction=((float(in_plane[0, 0]), float(in_plane[0, 1])), (float(in_plane[1, 0]), float(in_plane[1, 1]))),
     )
+    notes: tuple[str, ...] = ()
+    if grid.spacing_mm == (1.0, 1.0):
+        notes = (f"{path.name}: spacing is 1 x 1 mm, which some programs write where it is not known",)
     return Raster(pixels, grid, is_clip=bool(longer), notes=notes)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import apical
-from apical.cycle.measured import BeatSummary
+from apical.cycle.measured import BeatSummary, summaries_dict
 from apical.measure.results import Measurements, VolumeDefinition
 from apical.report.content import DISCLAIMER
 from apical.study import Frame, Study
@@ -58,7 +58,7 @@ def report_document(
         "frames": [_frame(frame, masks) for frame in study.frames],
         "notes": list(study.notes),
         "measurements": measurements.as_dict(),
-        "beats": None if beats is None else {d.value: summary.as_dict() for d, summary in beats.items()},
+        "beats": None if beats is None else summaries_dict(beats),
     }
 
 
