@@ -7,12 +7,16 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib
 import pytest
 
 from cli_runs import Stub, patient
 from commands import Result, Run
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 matplotlib.use("Agg")
 
@@ -81,3 +85,17 @@ def tree(tmp_path: Path) -> Path:
     for n in (1, 2, 3):
         patient(tmp_path / "in" / f"patient000{n}")
     return tmp_path / "in"
+
+
+@pytest.fixture
+def save_dicom(tmp_path: Path) -> Callable[..., Path]:
+    """Write a data set as a Part 10 file of this name below `tmp_path`."""
+    import pydicom
+
+    def write(dataset: Dataset, name: str = "a.dcm") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pydicom.dcmwrite(path, dataset, enforce_file_format=True)
+        return path
+
+    return write

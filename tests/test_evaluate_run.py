@@ -1,4 +1,4 @@
-"""The whole evaluation: patients in, tables and figures out; and the masks of any tool from a folder."""
+"""The whole evaluation: patients in, tables and figures out."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import csv
 import gc
 import json
 import re
-import sys
 import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,42 +17,15 @@ import pytest
 from apical.anatomy import Phase, View
 from apical.calibration import Calibration, ErrorBound
 from apical.errors import InputError, OutputError
-from apical.evaluate import Evaluation, document, evaluate, masks_from_folder, read_evaluation
+from apical.evaluate import Evaluation, document, evaluate, read_evaluation
 from apical.measure import examination
 from apical.measure.results import Measurements, Status, VolumeDefinition, Volumes
 from apical.phantom import as_study, make_patient
-from apical.study import Frame, Grid, Mask, Patient, Segmentation, Study
+from apical.study import Mask, Segmentation, Study
+from evaluated_hearts import heart, study
 
 FILES = {"frames.csv", "patients.csv", "summary.json", "report.md", "dice.png", "bland_altman.png"}
 FILES |= {"single_plane.csv", "worst.png"}
-
-
-def heart(radius: int) -> Mask:
-    rows, columns = np.mgrid[:48, :40]
-    distance = np.hypot(rows - 22, columns - 20)
-    mask = np.where(distance < radius, 1, np.where(distance < radius + 4, 2, 0)).astype(np.uint8)
-    mask[40:46, 14:26] = 3
-    return mask
-
-
-def study(
-    number: int, radius: int = 10, *, spacing_mm: tuple[float, float] | None = (0.5, 0.4), es: bool = True
-) -> Study:
-    patient = f"patient{number:04d}"
-    frames = [
-        Frame(
-            f"{patient}_{view}_{phase}",
-            np.zeros((48, 40), np.uint8),
-            Grid((48, 40), spacing_mm),
-            view,
-            phase,
-            heart(radius - 3 * (phase is Phase.ES)) if es or phase is Phase.ED else None,
-        )
-        for view in View
-        for phase in Phase
-    ]
-    quality = {View.A2C: "Good", View.A4C: "Poor"}
-    return Study(Patient(patient, image_quality=quality), tuple(frames))
 
 
 def by_area(examined: Study, masks: Mapping[str, Mask]) -> Measurements:
@@ -324,98 +295,3 @@ def test_two_models_are_compared_on_the_same_patients(evaluation: Evaluation):
     assert (foreground.n_patients, foreground.n_unpaired) == (6, 0)
     assert 0 < foreground.interval[0] < foreground.difference
     assert foreground.p_value == pytest.approx(2 / 2**6)
-
-
-@pytest.fixture
-def reader(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Replace the file reader: which file is taken for which frame is the question here."""
-    asked: list[Path] = []
-
-    def read_mask(path: Path) -> tuple[Mask, Grid]:
-        asked.append(path)
-        return heart(10), Grid((48, 40))
-
-    monkeypatch.setitem(sys.modules, "apical.readers", SimpleNamespace(read_mask=read_mask))
-    return asked
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "patient0001_4CH_ED.mhd",
-        "patient0001_4CH_ED.nii.gz",
-        "deep/er/patient0001_4CH_ED_prediction.png",
-        "seg-patient0001_4CH_ED_0000.nii",
-        "patient0001/4CH_ED_gt.png",
-        "Patient0001_4ch_ed.PNG",
-    ],
-)
-def test_masks_are_found_by_frame_name(tmp_path: Path, reader: list[Path], name: str):
-    path = tmp_path / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
-    (tmp_path / "patient0001_4CH_ED.raw").touch()
-    assert list(masks_from_folder(tmp_path)(study(1))) == ["patient0001_4CH_ED"]
-    assert reader == [path]
-
-
-def test_the_mask_is_taken_where_the_image_lies_beside_it(tmp_path: Path, reader: list[Path]):
-    for name in ("patient0001_2CH_ES.nii.gz", "patient0001_2CH_ES_gt.nii.gz", "patient0002_2CH_ES_gt.nii.gz"):
-        (tmp_path / name).touch()
-    masks_from_folder(tmp_path)(study(1))
-    assert [path.name for path in reader] == ["patient0001_2CH_ES_gt.nii.gz"]
-
-
-def test_two_masks_of_one_frame_are_refused(tmp_path: Path, reader: list[Path]):
-    for name in ("patient0001_2CH_ES.nii.gz", "patient0001_2CH_ES.png"):
-        (tmp_path / name).touch()
-    with pytest.raises(InputError, match=r"both name frame patient0001_2CH_ES: keep one"):
-        masks_from_folder(tmp_path)(study(1))
-    assert masks_from_folder(tmp_path)(study(2)) == {}
-    assert reader == []
-
-
-def test_frames_of_other_names_are_found_by_their_whole_name(tmp_path: Path, reader: list[Path]):
-    (tmp_path / "clip_a.nii.gz").touch()
-    (tmp_path / "clip_ab.nii.gz").touch()
-    frame = Frame("clip_a", np.zeros((48, 40), np.uint8), Grid((48, 40)))
-    assert list(masks_from_folder(tmp_path)(Study(Patient("x"), (frame,)))) == ["clip_a"]
-    assert [path.name for path in reader] == ["clip_a.nii.gz"]
-
-
-def test_folders_of_the_png_release_keep_their_own_numbers(tmp_path: Path, reader: list[Path]):
-    # patient0300 of the PNG tree is another patient than CAMUS patient0300.
-    for folder in ("patient0007", "patient0300"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "4CH_ED.png").touch()
-    picture = Frame(
-        "patient0300_4CH_ED",
-        np.zeros((48, 40), np.uint8),
-        Grid((48, 40)),
-        source=Path("Training/patient0007/4CH_ED.png"),
-    )
-    assert list(masks_from_folder(tmp_path)(Study(Patient("patient0300"), (picture,)))) == ["patient0300_4CH_ED"]
-    assert reader == [tmp_path / "patient0007" / "4CH_ED.png"]
-    del reader[:]
-    native = Frame(
-        "patient0300_4CH_ED",
-        np.zeros((48, 40), np.uint8),
-        Grid((48, 40)),
-        source=Path("nifti/patient0300/patient0300_4CH_ED.nii.gz"),
-    )
-    masks_from_folder(tmp_path)(Study(Patient("patient0300"), (native,)))
-    assert reader == [tmp_path / "patient0300" / "4CH_ED.png"]
-
-
-def test_other_files_are_not_taken_for_frames(tmp_path: Path, reader: list[Path]):
-    for name in ("patient0001_4CH_half_sequence.nii.gz", "patient0001_4CH_edges.png"):
-        (tmp_path / name).touch()
-    assert masks_from_folder(tmp_path)(study(1)) == {}
-    assert reader == []
-
-
-def test_folders_without_masks_are_refused(tmp_path: Path):
-    with pytest.raises(InputError, match="no masks; expected"):
-        masks_from_folder(tmp_path)
-    with pytest.raises(InputError, match="not a folder"):
-        masks_from_folder(tmp_path / "nowhere")
