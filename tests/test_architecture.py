@@ -53,7 +53,13 @@ def test_geometry_needs_numpy_and_scipy_only(room: str):
 
 
 @pytest.mark.parametrize(
-    ("library", "room"), [("torch", "network"), ("pydicom", ("readers", "report", "deidentify", "phantom", "cli"))]
+    ("library", "room"),
+    [
+        ("torch", "network"),
+        ("onnxruntime", "runtime"),
+        ("openvino", "runtime"),
+        ("pydicom", ("readers", "report", "deidentify", "phantom", "cli")),
+    ],
 )
 def test_heavy_libraries_stay_in_their_room(library: str, room: str | tuple[str, ...]):
     rooms = (room,) if isinstance(room, str) else room
@@ -78,7 +84,7 @@ def test_rooms_import_only_to_their_left():
         "network",
         "repair",
     ]
-    order += ["measure", "cycle", "segment", "evaluate", "report", "batch", "deidentify", "phantom", "cli"]
+    order += ["measure", "cycle", "runtime", "segment", "evaluate", "report", "batch", "deidentify", "phantom", "cli"]
     for place, room in enumerate(order):
         for path in files(room) if (SOURCE / room).exists() or (SOURCE / f"{room}.py").exists() else []:
             for name in imports(path, top_level=True):

@@ -9,10 +9,11 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs `pip install apical[train]`")
 
-from apical.anatomy import Structure
+from apical.anatomy import Orientation, Structure
 from apical.network.augment import AugmentConfig
 from apical.network.dataset import Frames
-from apical.network.doubt import Familiarity, confidence, fit_familiarity
+from apical.network.doubt import Familiarity, confidence, described, fit_familiarity
+from apical.network.orientation import fit_orientation
 from apical.network.unet import UNet, UNetConfig
 
 
@@ -60,7 +61,7 @@ def test_pictures_of_another_kind_are_unlike_those_learned():
     familiarity = fit_familiarity(network, frames(ramps(60, 1)), frames(ramps(20, 2)), AugmentConfig(), seed=0)
     noise = 255 * torch.rand(8, 2, 64, 64, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
-        alike, unlike = (familiarity(network.encode(x.float())) for x in (ramps(8, 4), noise))
+        alike, unlike = (familiarity(described(network.encode(x.float()))) for x in (ramps(8, 4), noise))
     assert alike.max() < 1
     assert unlike.min() > 2
 
@@ -80,3 +81,22 @@ def test_the_same_seed_finds_the_same_familiarity_and_the_limit_needs_no_watched
 def test_features_come_finest_first():
     skips = UNet(UNetConfig((8, 16, 24))).eval().encode(torch.zeros(1, 2, 64, 64))
     assert [tuple(s.shape[1:]) for s in skips] == [(8, 32, 32), (16, 16, 16), (24, 8, 8)]
+
+
+def test_a_display_is_told_from_what_pictures_look_like():
+    """Ramps that are bright at the top and the left: four displays of one thing."""
+    columns = torch.linspace(1, 0.2, 64)[None, None, None, :]
+    torch.manual_seed(0)
+    network = UNet(UNetConfig((8, 16))).eval()
+
+    def shown(n: int, seed: int) -> torch.Tensor:
+        return (ramps(n, seed).float() * columns).byte()
+
+    told = fit_orientation(network, frames(shown(60, 1)), AugmentConfig(), seed=0)
+    again = fit_orientation(network, frames(shown(60, 1)), AugmentConfig(), seed=0)
+    torch.testing.assert_close(told.state_dict(), again.state_dict())
+    unseen = shown(10, 2).float()
+    with torch.no_grad():
+        for number, orientation in enumerate(Orientation):
+            turned = unseen.flip([axis + 2 for axis in orientation.axes])
+            assert told(described(network.encode(turned))).argmax(dim=1).eq(number).all(), orientation

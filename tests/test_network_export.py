@@ -15,6 +15,7 @@ from apical.calibration import Calibration, ErrorBound
 from apical.errors import InputError, ModelError, OutputError
 from apical.models import find_model
 from apical.network.export import export, load_run
+from apical.network.released import OUTPUTS
 from apical.network.training import train
 from apical.segment import Segmenter
 from apical.split import Split
@@ -46,7 +47,7 @@ def test_the_exported_model_gives_the_networks_scores(run: Path, tmp_path: Path)
     network, _ = load_run(run)
     images = torch.rand(3, 2, 64, 64, generator=torch.Generator().manual_seed(0)) * 255
     with torch.no_grad():
-        expected = dict(zip(("scores", "views", "confidence", "unlike"), network(images), strict=True))
+        expected = dict(zip(OUTPUTS, network(images), strict=True))
     for runtime in ("onnxruntime", "openvino"):
         pytest.importorskip(runtime)
         segmenter = Segmenter.load(tmp_path / "model", runtime)

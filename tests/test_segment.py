@@ -17,7 +17,8 @@ from apical.errors import ModelError
 from apical.phantom import as_study, make_patient
 from apical.phantom.beating import as_clip_study, make_beating
 from apical.repair import repair_mask
-from apical.segment import Precision, Segmenter, import_openvino
+from apical.runtime import Precision, import_openvino
+from apical.segment import Segmenter
 from apical.study import Study
 from commands import Run
 

@@ -31,6 +31,44 @@ class Phase(StrEnum):
     ES = "ES"
 
 
+class Orientation(StrEnum):
+    """How a picture shows the heart, beside the display that the guidelines and CAMUS use.
+
+    STANDARD has the apex at the top and, in 4CH, the right heart at the left; some laboratories exchange left and
+    right, paediatric ones show the apex at the bottom.
+    """
+
+    STANDARD = "standard"
+    MIRRORED = "mirrored"
+    UPSIDE_DOWN = "upside_down"
+    TURNED = "turned"
+    """Upside down and mirrored: turned by half a turn."""
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """Axes of a (row, column) picture whose order makes it standard when reversed, and back."""
+        return _REVERSED[self]
+
+    @property
+    def words(self) -> str:
+        """The orientation as a part of a sentence."""
+        return _SHOWN[self]
+
+
+_REVERSED: dict[Orientation, tuple[int, ...]] = {
+    Orientation.STANDARD: (),
+    Orientation.MIRRORED: (1,),
+    Orientation.UPSIDE_DOWN: (0,),
+    Orientation.TURNED: (0, 1),
+}
+_SHOWN = {
+    Orientation.STANDARD: "in the standard display",
+    Orientation.MIRRORED: "mirrored, left and right exchanged",
+    Orientation.UPSIDE_DOWN: "upside down, the apex at the bottom",
+    Orientation.TURNED: "turned by half a turn, the apex at the bottom",
+}
+
+
 class Structure(StrEnum):
     """Region that is scored or measured, made of one or more labels."""
 

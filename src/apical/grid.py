@@ -38,6 +38,15 @@ class Box:
         """Index of the box in a (row, column) array."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
+    def reversed(self, shape: tuple[int, int], axes: tuple[int, ...]) -> Box:
+        """Return where the box lies in an image of this (rows, columns) shape that is `reverse`d along axes."""
+        rows, columns = (self.top, self.bottom), (self.left, self.right)
+        if 0 in axes:
+            rows = shape[0] - self.bottom, shape[0] - self.top
+        if 1 in axes:
+            columns = shape[1] - self.right, shape[1] - self.left
+        return Box(rows[0], columns[0], rows[1], columns[1])
+
     @classmethod
     def whole(cls, shape: tuple[int, int]) -> Box:
         """Return the box of a whole (rows, columns) image."""
@@ -113,6 +122,11 @@ def find_sector(images: NDArray[np.uint8], region: Region | None = None, rule: S
         min(shape[0], rows.stop + pad_r),
         min(shape[1], columns.stop + pad_c),
     )
+
+
+def reverse(values: NDArray[np.uint8], axes: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Reverse an image or mask (row, column) along some of its axes; itself where there are none."""
+    return np.ascontiguousarray(np.flip(values, axes)) if axes else values
 
 
 @lru_cache(maxsize=64)

@@ -7,51 +7,30 @@ time on processors that have it, is used only when asked for.
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from enum import StrEnum
-from importlib import import_module
-from importlib.util import find_spec
+from dataclasses import replace
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from apical import grid
-from apical.anatomy import Structure, View
-from apical.errors import InputError, ModelError
+from apical.anatomy import Orientation, Structure, View
+from apical.errors import InputError
 from apical.models import DEFAULT, Model, find_model
 from apical.repair import repair_mask
+from apical.runtime import Outputs, Precision, Runtime, start_runtime
 from apical.study import Doubt, Frame, Image, Maker, Mask, Repair, Segmentation, Study
 
 BATCH = 4
 """Frames per call: enough to fill a core, few enough for calls side by side to end together."""
+SURE_OF_ORIENTATION = 0.9
+"""Probability that a turned picture is standard, below which it is left as it was shown."""
 
-_STREAMS = 2
-"""Calls of OpenVINO side by side: none waits while another brings frames to the network's grid and masks back."""
-
-
-class Precision(StrEnum):
-    """In what the network computes; the value is its name in options and results."""
-
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
-
-
-Outputs = Mapping[str, NDArray[np.float32]]
-"""What the network gives, by name, one entry per frame: scores, views, confidence, unlike."""
-
-
-class _Runtime(Protocol):
-    name: str
-    calls: int
-    """How many calls may run side by side."""
-
-    def __call__(self, images: NDArray[np.float32]) -> Outputs: ...
+Pair = tuple[Image, Frame | None]
+"""A picture, and the frame of the same view at the other phase of the beat."""
 
 
 class Segmenter:
@@ -63,7 +42,7 @@ class Segmenter:
     >>> masks = segmenter.segment(apical.read_study("patient0001/"))  # doctest: +SKIP
     """
 
-    def __init__(self, model: Model, runtime: _Runtime, precision: Precision) -> None:
+    def __init__(self, model: Model, runtime: Runtime, precision: Precision) -> None:
         self.model, self.precision = model, precision
         self._runtime = runtime
 
@@ -83,21 +62,9 @@ class Segmenter:
             When the model or the runtime is unknown, not installed or damaged, or when runtime or processor
             cannot compute in the precision.
         """
-        if precision not in list(Precision):
-            raise ModelError(f"no precision '{precision}': choose {' or '.join(Precision)}")
         found = find_model(model)
-        if runtime == "auto":
-            runtime = "openvino" if find_spec("openvino") else "onnxruntime"
-        starters = {"openvino": _openvino, "onnxruntime": _onnxruntime}
-        if runtime not in starters:
-            raise ModelError(f"no runtime '{runtime}': choose from auto, {', '.join(starters)}")
-        if find_spec(runtime) is None:
-            raise ModelError(f"{runtime} is not installed: `pip install {runtime}`, or use --runtime auto")
-        try:
-            precision = Precision(precision)
-            return cls(found, starters[runtime](found.onnx, threads, precision), precision)
-        except (RuntimeError, ValueError) as error:
-            raise ModelError(f"{found.onnx}: {runtime} cannot load it ({str(error).splitlines()[0]})") from error
+        started = start_runtime(found.onnx, runtime, threads, precision)
+        return cls(found, started, Precision(precision))
 
     @property
     def name(self) -> str:
@@ -137,6 +104,7 @@ class Segmenter:
         doubts: dict[str, Doubt] = {}
         views: dict[str, tuple[View, float]] = {}
         repairs: dict[str, tuple[Repair, ...]] = {}
+        shown: dict[str, Orientation | None] = {}
         for item in study.items:
             if item.view is not None and item.view not in self.model.views:
                 known = ", ".join(self.model.views)
@@ -144,14 +112,17 @@ class Segmenter:
         if study.frames:
             boxes = [grid.find_sector(f.image, f.region) for f in study.frames]
             pairs = [(f.image, study.other_phase(f)) for f in study.frames]
-            made, done, told = self._run(pairs, boxes, on_image, repair)
+            groups = _shown_alike(study)
+            made, done, told, orientations = self._run_upright(pairs, boxes, groups, on_image, repair)
             for i, frame in enumerate(study.frames):
-                masks[frame.name], repairs[frame.name] = made[i], done[i]
+                masks[frame.name], repairs[frame.name], shown[frame.name] = made[i], done[i], orientations[i]
                 views[frame.name], doubts[frame.name] = _told(told, slice(i, i + 1))
         for clip in study.clips:
             box = grid.find_sector(clip.images, clip.region)
-            made, done, told = self._run([(i, None) for i in clip.images], [box] * len(clip.images), on_image, repair)
-            masks[clip.name], repairs[clip.name] = np.stack(made), _added_up(done)
+            pairs = [(image, None) for image in clip.images]
+            whole = [range(len(pairs))]
+            made, done, told, orientations = self._run_upright(pairs, [box] * len(pairs), whole, on_image, repair)
+            masks[clip.name], repairs[clip.name], shown[clip.name] = np.stack(made), _added_up(done), orientations[0]
             repairs |= {clip.frame_name(k): of_frame for k, of_frame in enumerate(done)}
             views[clip.name], doubts[clip.name] = _told(told, slice(None))
         if steady and study.clips:
@@ -160,19 +131,61 @@ class Segmenter:
             masks |= {clip.name: stabilise(masks[clip.name], clip.frame_times_ms) for clip in study.clips}
         if len(self.model.views) < 2:
             views = {}  # a model that knows one view finds it in every picture: that is no recognition
-        repairs = {name: done for name, done in repairs.items() if done}
         return Segmentation(
-            masks, self.model.name, self.runtime, Maker.MODEL, views, repairs, doubts, self.model.calibration
+            masks,
+            self.model.name,
+            self.runtime,
+            Maker.MODEL,
+            views,
+            {name: done for name, done in repairs.items() if done},
+            doubts,
+            self.model.calibration,
+            {name: orientation for name, orientation in shown.items() if orientation},
         )
+
+    def _run_upright(
+        self,
+        pairs: Sequence[Pair],
+        boxes: Sequence[grid.Box],
+        groups: Sequence[Sequence[int]],
+        on_image: Callable[[int], None],
+        repair: bool,
+    ) -> tuple[list[Mask], list[tuple[Repair, ...]], Outputs, Sequence[Orientation | None]]:
+        """Segment pictures as they are, and once more, turned, each group that seems to be shown another way.
+
+        The second look is believed where the network then finds the standard display, or pictures like those that it
+        learned from and did not before. None: the model cannot tell.
+        """
+        masks, repairs, told = self._run(pairs, boxes, on_image, repair)
+        if "orientation" not in told:
+            return masks, repairs, told, [None] * len(pairs)
+        orientations = [Orientation.STANDARD] * len(pairs)
+        probability = _softmax(told["orientation"])
+        for group in groups:
+            seems = list(Orientation)[int(probability[group].mean(axis=0).argmax())]
+            if seems is Orientation.STANDARD:
+                continue
+            turned = [_turned(pairs[i], seems) for i in group]
+            turned_boxes = [boxes[i].reversed((pairs[i][0].shape[0], pairs[i][0].shape[1]), seems.axes) for i in group]
+            again, changes, heard = self._run(turned, turned_boxes, lambda images: None, repair)
+            standard = _softmax(heard["orientation"])[:, list(Orientation).index(Orientation.STANDARD)]
+            known = np.median(told["unlike"][group]) > 1 > np.median(heard["unlike"])
+            if standard.mean() < SURE_OF_ORIENTATION and not known:
+                continue
+            for name, values in heard.items():
+                told[name][group] = values
+            for i, mask, change in zip(group, again, changes, strict=True):
+                masks[i], repairs[i], orientations[i] = grid.reverse(mask, seems.axes), change, seems
+        return masks, repairs, told, orientations
 
     def _run(
         self,
-        pairs: list[tuple[Image, Frame | None]],
-        boxes: list[grid.Box],
+        pairs: Sequence[Pair],
+        boxes: Sequence[grid.Box],
         on_image: Callable[[int], None],
         repair: bool,
-    ) -> tuple[list[Mask], list[tuple[Repair, ...]], Outputs]:
-        told: dict[str, list[NDArray[np.float32]]] = {"views": [], "confidence": [], "unlike": []}
+    ) -> tuple[list[Mask], list[tuple[Repair, ...]], dict[str, NDArray[np.float32]]]:
+        told: dict[str, list[NDArray[np.float32]]] = {}
 
         def call(start: int) -> tuple[list[tuple[Mask, tuple[Repair, ...]]], Outputs]:
             part = list(zip(pairs[start : start + size], boxes[start : start + size], strict=True))
@@ -182,7 +195,8 @@ class Segmenter:
                 grid.to_native(s, box, (image.shape[0], image.shape[1]))
                 for s, ((image, _), box) in zip(outputs["scores"], part, strict=True)
             ]
-            return [repair_mask(m) if repair else (m, ()) for m in made], {name: outputs[name] for name in told}
+            rest = {name: values for name, values in outputs.items() if name != "scores"}
+            return [repair_mask(m) if repair else (m, ()) for m in made], rest
 
         masks: list[Mask] = []
         repairs: list[tuple[Repair, ...]] = []
@@ -191,10 +205,27 @@ class Segmenter:
             for made, outputs in pool.map(call, range(0, len(pairs), size)):
                 masks += [mask for mask, _ in made]
                 repairs += [done for _, done in made]
-                for name, values in told.items():
-                    values.append(outputs[name])
+                for name, values in outputs.items():
+                    told.setdefault(name, []).append(values)
                 on_image(len(made))
         return masks, repairs, {name: np.concatenate(values) for name, values in told.items()}
+
+
+def _shown_alike(study: Study) -> list[list[int]]:
+    """Return the indices of the frames in groups that are shown the same way: a frame and its other phase, or one."""
+    index = {frame.name: i for i, frame in enumerate(study.frames)}
+    groups = {
+        tuple(sorted({i, index[other.name]} if (other := study.other_phase(frame)) else {i}))
+        for i, frame in enumerate(study.frames)
+    }
+    return [list(group) for group in sorted(groups)]
+
+
+def _turned(pair: Pair, orientation: Orientation) -> Pair:
+    """Return a picture and its other phase as the standard display has them."""
+    image, other = pair
+    axes = orientation.axes
+    return grid.reverse(image, axes), other and replace(other, image=grid.reverse(other.image, axes))
 
 
 def _told(outputs: Outputs, part: slice) -> tuple[tuple[View, float], Doubt]:
@@ -220,69 +251,3 @@ def _softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     raised = np.exp(scores - scores.max(axis=1, keepdims=True))
     result: NDArray[np.float32] = raised / raised.sum(axis=1, keepdims=True)
     return result
-
-
-def _onnxruntime(path: Path, threads: int | None, precision: Precision) -> _Runtime:
-    import onnxruntime
-
-    if precision is not Precision.FLOAT32:
-        raise ModelError(f"ONNX Runtime computes in float32 only: use --runtime openvino, or leave out {precision}")
-    onnxruntime.disable_telemetry_events()  # of its builds for Windows
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or 0
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-
-    class Runtime:
-        name = f"ONNX Runtime {onnxruntime.__version__}, {precision}"
-        calls = 1
-
-        def __call__(self, images: NDArray[np.float32]) -> Outputs:
-            return dict(zip(names, session.run(names, {"images": images}), strict=True))
-
-    return Runtime()
-
-
-def import_openvino() -> Any:
-    """Import OpenVINO without its telemetry.
-
-    It tells its maker of every import, without being asked, and forks a process for it beside our threads, which
-    has locked us up.
-    """
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    return import_module("openvino")
-
-
-def _openvino(path: Path, threads: int | None, precision: Precision) -> _Runtime:
-    openvino = import_openvino()
-    core = openvino.Core()
-    hint = {Precision.FLOAT32: "f32", Precision.BFLOAT16: "bf16"}[precision]
-    # Each stream has cores of its own, which wait for no other's; the sums, and so the masks, stay the same.
-    streams = min(_STREAMS, threads or _STREAMS)
-    hints = {"INFERENCE_PRECISION_HINT": hint, "NUM_STREAMS": str(streams)}
-    if threads:
-        hints["INFERENCE_NUM_THREADS"] = str(threads)
-    # Without a word OpenVINO computes in float32 on some processors that have no bfloat16, and slowly on others.
-    if precision is Precision.BFLOAT16 and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        raise ModelError(f"this processor does not compute in {precision}: use --precision {Precision.FLOAT32}")
-    compiled = core.compile_model(core.read_model(path), "CPU", hints)
-    version = openvino.__version__.split("-")[0]
-    # Its first look at NumPy locks up when two threads have it at once, so it is had here.
-    _ = openvino.Tensor(np.zeros(1, np.float32)).data
-    free: SimpleQueue[Any] = SimpleQueue()
-    for _ in range(streams):
-        free.put(compiled.create_infer_request())
-
-    class Runtime:
-        name = f"OpenVINO {version}, {precision}"
-        calls = streams
-
-        def __call__(self, images: NDArray[np.float32]) -> Outputs:
-            request = free.get()
-            try:
-                return {output.any_name: values for output, values in request.infer(images, share_inputs=True).items()}
-            finally:
-                free.put(request)
-
-    return Runtime()

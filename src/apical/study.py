@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from apical.anatomy import Phase, Structure, View
+from apical.anatomy import Orientation, Phase, Structure, View
 from apical.calibration import Calibration
 
 Image = NDArray[np.uint8]
@@ -199,6 +199,8 @@ class Segmentation(Mapping[str, NDArray[np.uint8]]):
     """What the network knows of its own doubt, by frame or clip name."""
     calibration: Calibration | None = None
     """What the model knows of its error on unseen patients; None where no model of apical made the masks."""
+    orientations: Mapping[str, Orientation] = field(default_factory=dict)
+    """How the heart is shown, by frame or clip name; another than the standard picture was turned for the model."""
 
     def __getitem__(self, name: str) -> NDArray[np.uint8]:
         return self.masks[name]

@@ -148,6 +148,7 @@ def _image_records(study: Study, masks: Any) -> list[dict[str, Any]]:
             "view": str(item.view or view),
             "view_source": _view_source(item.view, probability),
             "phase": str((isinstance(item, Frame) and item.phase) or ""),
+            "orientation": str(masks.orientations.get(item.name, "")),
             "images": len(mask) if mask.ndim == 3 else 1,
             "rows": item.grid.shape[0],
             "columns": item.grid.shape[1],

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from apical.anatomy import Phase, View
+from apical.anatomy import Orientation, Phase, View
 from apical.calibration import Calibration
 from apical.cycle.beats import BeatRule, find_cycle
 from apical.cycle.measured import ClipMeasurements, MeasuredBeat, ViewClip, summarise
@@ -25,7 +25,7 @@ from apical.cycle.stability import measure_stability
 from apical.errors import InputError
 from apical.measure.examination import measure
 from apical.measure.interval import with_intervals
-from apical.measure.quality import Inspector, status_of
+from apical.measure.quality import Inspector, picture_turned, status_of
 from apical.measure.results import Finding, Measurements, Reason, Severity, VolumeDefinition
 from apical.measure.ventricle import trace_cavity
 from apical.study import Clip, Doubt, Frame, Repair, Segmentation, Study
@@ -73,9 +73,12 @@ def measure_clips(
     """
     chosen, findings = _choose(study, masks, beat_rule)
     found = list(findings)
+    shown: Mapping[str, Orientation] = getattr(masks, "orientations", {})
     for view, seen in chosen.items():
         found += seen.cycle.seen_in(view, seen.clip.name)
         found += _doubts(seen, rule)
+        if (orientation := shown.get(seen.clip.name)) and orientation.axes:
+            found.append(picture_turned(orientation, f"{view}, {seen.clip.name}", view))
     single = {
         view: tuple(_measured(study, {view: (seen, beat)}, masks, rule) for beat in seen.cycle.good_beats)
         for view, seen in chosen.items()

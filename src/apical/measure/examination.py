@@ -11,7 +11,7 @@ from apical.anatomy import Label, Phase, View
 from apical.calibration import Calibration
 from apical.errors import InputError
 from apical.measure.interval import with_intervals
-from apical.measure.quality import LIMITS, percent
+from apical.measure.quality import LIMITS, percent, picture_turned
 from apical.measure.quantities import measure_quantities
 from apical.measure.results import Finding, Measurements, Reason, Severity
 from apical.measure.ventricle import VentricleView, measure_view
@@ -71,7 +71,7 @@ def measure(study: Study, masks: Mapping[str, NDArray[np.uint8]]) -> Measurement
                 Severity.CAUTION,
             ),
         )
-    common += _repaired(given, masks)
+    common += _repaired(given, masks) + _turned(given, masks)
     doubts: Mapping[str, Doubt] = getattr(masks, "doubts", {})
     views: dict[tuple[View, Phase], VentricleView] = {}
     for (view, phase), spacing_mm in spacings.items():
@@ -147,6 +147,17 @@ def _repaired(given: Mapping[tuple[View, Phase], Frame], masks: Mapping[str, NDA
             severity = Severity.CAUTION if share > LIMITS.repair_caution else Severity.NOTE
             findings.append(Finding(Reason.MASK_REPAIRED, sentence, severity, view, phase))
     return tuple(findings)
+
+
+def _turned(given: Mapping[tuple[View, Phase], Frame], masks: Mapping[str, NDArray[np.uint8]]) -> tuple[Finding, ...]:
+    """Say which pictures were turned before they were segmented."""
+    if not isinstance(masks, Segmentation):
+        return ()
+    return tuple(
+        picture_turned(orientation, f"{view} {phase}", view, phase)
+        for (view, phase), frame in given.items()
+        if (orientation := masks.orientations.get(frame.name)) and orientation.axes
+    )
 
 
 def _checked_mask(mask: NDArray[np.uint8], frame: Frame, patient: str) -> Mask:

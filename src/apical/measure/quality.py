@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from apical.anatomy import Phase, Structure, View
+from apical.anatomy import Orientation, Phase, Structure, View
 from apical.measure.landmarks import Landmarks
 from apical.measure.results import DiskProfile, Finding, Reason, Severity, Status
 from apical.study import Doubt, Image
@@ -218,6 +218,12 @@ class Inspector:
             Reason.IMPLAUSIBLE_SHAPE,
             f"the disks cover an area {percent(mismatch)} off the cavity's: it is bent, ragged or tilted.",
         )
+
+
+def picture_turned(orientation: Orientation, where: str, view: View, phase: Phase | None = None) -> Finding:
+    """Return the finding that a picture was turned for the model; `where` names it."""
+    sentence = f"{where}: the heart is shown {orientation.words}; the picture was turned for the model."
+    return Finding(Reason.PICTURE_TURNED, sentence, Severity.NOTE, view, phase)
 
 
 def percent(fraction: float) -> str:

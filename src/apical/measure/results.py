@@ -69,6 +69,7 @@ class Reason(StrEnum):
     LOW_CONFIDENCE = "low_confidence"
     UNLIKE_TRAINING = "unlike_training"
     VIEW_RECOGNISED = "view_recognised"
+    PICTURE_TURNED = "picture_turned"
     VIEW_UNKNOWN = "view_unknown"
     CLIP_NOT_USED = "clip_not_used"
     NO_BEATING = "no_beating"

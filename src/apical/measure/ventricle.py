@@ -99,7 +99,10 @@ def measure_view(
     if trace is None:
         return VentricleView(None, None, tuple(inspector.findings))
     labels, offset, cavity, landmarks = trace.labels, trace.offset, trace.cavity, trace.landmarks
-    profile = camus_profile(_uncrop(cavity, offset, mask.shape), spacing_mm)
+    whole = _uncrop(cavity, offset, mask.shape)
+    if landmarks is not None and landmarks.apex_mm[0] > landmarks.annulus_midpoint_mm[0]:
+        whole = whole[::-1]  # the published algorithm looks for the annulus at the bottom
+    profile = camus_profile(whole, spacing_mm)
     if landmarks is None or trace.disks is None:
         return VentricleView(None, profile, tuple(inspector.findings))
     sector = ultrasound_sector(frame.image)

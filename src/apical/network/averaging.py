@@ -17,10 +17,10 @@ from torch import Tensor
 from apical.errors import InputError
 from apical.files import make_folder, refuse_existing, write_text
 from apical.network.augment import AugmentConfig
-from apical.network.checkpoint import BEST, FAMILIARITY, LAST, read_tensors, write_tensors
+from apical.network.checkpoint import BEST, LAST, read_tensors, write_tensors
 from apical.network.dataset import load_frames
-from apical.network.doubt import fit_familiarity
 from apical.network.manifest import MANIFEST, phantoms_of, stores_of
+from apical.network.released import end_run, has_ended
 from apical.network.unet import UNet, UNetConfig
 from apical.store import Store
 
@@ -31,7 +31,7 @@ _ALIKE = ("split", "recipe.unet", "recipe.size", "recipe.views")
 def average_runs(stores: Sequence[Store], runs: Sequence[Path], output: Path) -> None:
     """Write a run with the mean of the best weights of finished runs, for `export`.
 
-    What is known of the learned pictures, for the doubt, is fitted anew: that takes a minute.
+    What its features tell of a picture is found anew: that takes some minutes.
 
     Parameters
     ----------
@@ -76,11 +76,10 @@ def average_runs(stores: Sequence[Store], runs: Sequence[Path], output: Path) ->
     watched = load_frames(stores[:1], split["validation"], size, views) if split["validation"] else None
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in recipe["augment"].items()}
     augment = AugmentConfig(**settings)  # type: ignore[arg-type]
-    familiarity = fit_familiarity(network, learned, watched, augment, recipe["seed"])
 
     make_folder(output)
     write_tensors(output / BEST, network.state_dict(), {"config": json.dumps(recipe["unet"])})
-    write_tensors(output / FAMILIARITY, familiarity.state_dict(), {})
+    end_run(output, network, learned, watched, augment, recipe["seed"])
     starts = [m["start"] or {"learned": [], "watched": []} for m in manifests]
     seen = {key: sorted({p for start in starts for p in start[key]}) for key in ("learned", "watched")}
     synthetic = next(filter(None, map(phantoms_of, manifests)), None)
@@ -120,7 +119,7 @@ def _manifest(run: Path) -> dict[str, Any]:
         raise InputError(f"{run / MANIFEST}: names no {', '.join(sorted(lacking))}; train again with this version")
     if "averaged" in manifest:
         raise InputError(f"{run}: is a mean itself; give the runs that it is of")
-    if not (run / FAMILIARITY).is_file():
+    if not has_ended(run):
         raise InputError(f"{run}: has not ended; go on with `apical train --resume`")
     return manifest
 

@@ -20,8 +20,8 @@ from apical.files import atomic_write
 
 BEST, LAST = "best.safetensors", "last.safetensors"
 """Weights for export, and everything to go on with, in a run's folder."""
-FAMILIARITY = "familiarity.safetensors"
-"""What `doubt.fit_familiarity` found, in a finished run's folder."""
+FAMILIARITY, ORIENTATION = "familiarity.safetensors", "orientation.safetensors"
+"""What `doubt.fit_familiarity` and `orientation.fit_orientation` found, in a finished run's folder."""
 
 
 @dataclass

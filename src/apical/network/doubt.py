@@ -37,30 +37,13 @@ class Familiarity(nn.Module):
         self.register_buffer("whitening", torch.eye(n_features))
         self.register_buffer("limit", torch.ones(()))
 
-    def forward(self, skips: list[Tensor]) -> Tensor:
-        """Return (N,) distances in units of the limit, from the features of `UNet.encode`."""
-        return self.distance(described(skips)) / self.limit
+    def forward(self, features: Tensor) -> Tensor:
+        """Return (N,) distances in units of the limit, from (N, F) features."""
+        return self.distance(features) / self.limit
 
     def distance(self, features: Tensor) -> Tensor:
         """Return (N,) root mean square deviations of (N, F) features."""
         return ((features - self.mean) @ self.whitening).square().mean(dim=1).sqrt()
-
-
-class Released(nn.Module):
-    """What is exported: a network with its doubt.
-
-    Output: scores (N, 4, H, W), view scores (N, 2), confidence (N, 4) in the order of `anatomy.Structure`,
-    unlike (N,).
-    """
-
-    def __init__(self, network: UNet, familiarity: Familiarity) -> None:
-        super().__init__()
-        self.network, self.familiarity = network, familiarity
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        skips = self.network.encode(x)
-        scores, views = self.network.decode(skips)
-        return scores, views, confidence(scores), self.familiarity(skips)
 
 
 def confidence(scores: Tensor) -> Tensor:
@@ -77,7 +60,7 @@ def confidence(scores: Tensor) -> Tensor:
 
 
 def described(skips: list[Tensor]) -> Tensor:
-    """Return (N, F) means over the picture of the two deepest levels."""
+    """Return (N, F) means over the picture of the two deepest levels of `UNet.encode`."""
     return torch.cat([s.float().mean(dim=(2, 3)) for s in skips[-2:]], dim=1)
 
 

@@ -14,16 +14,17 @@ from typing import Any
 import torch
 
 from apical import __version__
-from apical.anatomy import Label, Structure, View
+from apical.anatomy import Label, Orientation, Structure, View
 from apical.calibration import Calibration
 from apical.errors import InputError
 from apical.files import atomic_write, make_folder, refuse_existing, write_text
 from apical.models import FORMAT_VERSION, seen_patients
 from apical.network.averaging import is_continuation
 from apical.network.card import model_card
-from apical.network.checkpoint import BEST, FAMILIARITY, LAST, read_tensors
-from apical.network.doubt import LIKE_SHARE, Familiarity, Released
+from apical.network.checkpoint import BEST, LAST, read_tensors
+from apical.network.doubt import LIKE_SHARE
 from apical.network.manifest import CROSSVAL, MANIFEST, recipes_of
+from apical.network.released import OUTPUTS, Released, with_features
 from apical.network.unet import UNet, UNetConfig
 
 OPSET = 17
@@ -37,7 +38,7 @@ _BEFORE_NOTE = "errors of the network before it went on with these patients too"
 
 
 def load_run(run: Path) -> tuple[Released, dict[str, Any]]:
-    """Return a run's best network with its doubt, ready for inference, and its manifest.
+    """Return a run's best network with what its features tell, ready for inference, and its manifest.
 
     Raises
     ------
@@ -47,17 +48,12 @@ def load_run(run: Path) -> tuple[Released, dict[str, Any]]:
     path = run / MANIFEST
     if not path.is_file() or not (run / BEST).is_file():
         raise InputError(f"{run}: no run with a finished epoch; train one with `apical train`")
-    if not (run / FAMILIARITY).is_file():
-        raise InputError(f"{run}: the run has not ended; go on with `apical train --resume`")
     manifest = json.loads(path.read_text(encoding="utf-8"))
     tensors, metadata = read_tensors(run / BEST)
     settings = json.loads(metadata["config"])
     network = UNet(UNetConfig(tuple(settings["channels"]), settings["frames"]))
     network.load_state_dict(tensors)
-    known, _ = read_tensors(run / FAMILIARITY)
-    familiarity = Familiarity(len(known["mean"]))
-    familiarity.load_state_dict(known)
-    return Released(network, familiarity).eval(), manifest
+    return with_features(run, network), manifest
 
 
 def export(
@@ -113,6 +109,7 @@ def export(
         "labels": {label.name: int(label) for label in Label},
         "views": manifest["recipe"]["views"],
         "view_scores": [str(v) for v in View],
+        "orientation_scores": [str(o) for o in Orientation],
         "input": {
             "size": size,
             "frames": network.network.config.frames,
@@ -161,7 +158,7 @@ def export(
 
 def to_onnx(network: Released, size: int) -> bytes:
     """Return the network as ONNX bytes with a free number of frames."""
-    names = ["images", "scores", "views", "confidence", "unlike"]
+    names = ["images", *OUTPUTS]
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # The TorchScript exporter is deprecated but needs no further package and takes seconds; the
         # new one takes a minute for the same graph.

@@ -25,7 +25,6 @@ from apical.errors import InputError
 from apical.network.augment import Augment, AugmentConfig
 from apical.network.checkpoint import (
     BEST,
-    FAMILIARITY,
     LAST,
     Progress,
     load_checkpoint,
@@ -35,9 +34,9 @@ from apical.network.checkpoint import (
 )
 from apical.network.curves import draw_curves, write_history
 from apical.network.dataset import Frames, load_frames
-from apical.network.doubt import fit_familiarity
 from apical.network.losses import dice_per_frame, segmentation_loss
 from apical.network.manifest import claim, describe_run, load_start, origin_of
+from apical.network.released import end_run, has_ended
 from apical.network.unet import UNet, UNetConfig
 from apical.split import Split
 from apical.store import Store
@@ -165,11 +164,10 @@ def train(
             draw_curves(run / "curves.png", progress.history)
             on_epoch(progress)
         _agree(progress, world)
-    if rank == 0 and not (run / FAMILIARITY).exists():
+    if rank == 0 and not has_ended(run):
         best = UNet(config.unet)
         best.load_state_dict(read_tensors(run / BEST)[0])
-        familiarity = fit_familiarity(best.to(place), real, watched, config.augment, config.seed)
-        write_tensors(run / FAMILIARITY, familiarity.state_dict(), {})
+        end_run(run, best.to(place), real, watched, config.augment, config.seed)
     if world > 1:
         dist.destroy_process_group()
     return progress
