@@ -1,8 +1,8 @@
 """How a model holds on pictures of another kind: unseen frames of a store, distorted as other scanners would.
 
 Every distorted picture goes the whole way (sector, network, repair, native grid) and is scored against the expert
-mask that was moved along. Prints the mean Dice per structure, the worst cavity, how often the doubt fires, and writes
-all of it as JSON.
+mask that was moved along. Prints the mean Dice per structure, the worst cavity, how often the doubt fires, the picture
+is turned and the view recognised, and writes all of it as JSON.
 
     python benchmarks/robustness.py MODEL STORE -o robustness.json [--patients 20]
 """
@@ -112,6 +112,16 @@ def mirrored(image: Image, mask: Image, random: np.random.Generator) -> tuple[Im
     return np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(mask[:, ::-1])
 
 
+def upside_down(image: Image, mask: Image, random: np.random.Generator) -> tuple[Image, Image]:
+    """The apex at the bottom, as paediatric laboratories show the heart."""
+    return np.ascontiguousarray(image[::-1]), np.ascontiguousarray(mask[::-1])
+
+
+def half_a_turn(image: Image, mask: Image, random: np.random.Generator) -> tuple[Image, Image]:
+    """Upside down and mirrored."""
+    return np.ascontiguousarray(image[::-1, ::-1]), np.ascontiguousarray(mask[::-1, ::-1])
+
+
 def noisy(image: Image, mask: Image, random: np.random.Generator) -> tuple[Image, Image]:
     grain = random.rayleigh(1 / np.sqrt(np.pi / 2), image.shape)
     return np.clip(image * (0.5 + 0.5 * grain), 0, 255).astype(np.uint8), mask
@@ -137,6 +147,8 @@ DISTORTIONS: tuple[Distortion, ...] = (
     heart_small,
     turned,
     mirrored,
+    upside_down,
+    half_a_turn,
     noisy,
     shadowed,
 )
@@ -168,7 +180,7 @@ def main() -> None:
     with Store(given.store) as store:
         for distort in track(DISTORTIONS, console=Console(stderr=True)):
             scores: dict[Structure, list[float]] = {s: [] for s in Structure}
-            unsure = unlike = 0
+            unsure = unlike = turned = recognised = 0
             for number, study in enumerate(store.studies(unseen)):
                 other = distorted(study, distort, number)
                 masks = segmenter.segment(other)
@@ -176,6 +188,8 @@ def main() -> None:
                     for score in score_frame(frame, masks[frame.name], study.patient.id).structures:
                         scores[score.structure].append(score.dice)
                     unlike += masks.doubts[frame.name].unlike > LIMITS.unlike_caution
+                    turned += bool((shown := masks.orientations.get(frame.name)) and shown.axes)
+                    recognised += masks.views[frame.name][0] == frame.view
                     sure = masks.doubts[frame.name].confidence[Structure.ENDOCARDIUM]
                     unsure += sure < LIMITS.confidence_caution
             n = len(scores[Structure.ENDOCARDIUM])
@@ -185,9 +199,13 @@ def main() -> None:
                 "worst_endo": float(np.min(scores[Structure.ENDOCARDIUM])),
                 "share_unsure": unsure / n,
                 "share_unlike": unlike / n,
+                "share_turned": turned / n,
+                "share_view_recognised": recognised / n,
                 "n_frames": n,
             }
-    table = Table("distortion", "endo", "epi", "la", "myo", "foreground", "worst endo", "unsure", "unlike")
+    table = Table(
+        "distortion", "endo", "epi", "la", "myo", "foreground", "worst endo", "unsure", "unlike", "turned", "view"
+    )
     for name, row in results.items():
         table.add_row(name, *(f"{v:.3f}" for k, v in row.items() if k != "n_frames"))
     Console().print(table)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 import SimpleITK as sitk
 
 from apical.anatomy import Phase, View
+from apical.cli.console import say
 from apical.errors import ExitCode
 from apical.models import DEFAULT, installed_models
 from apical.phantom import make_patient, write_camus_png
@@ -173,6 +176,24 @@ def test_every_command_has_help(apical: Run, command: str):
     result = apical(command, "--help")
     assert result.code == ExitCode.OK
     assert "Usage" in result.out
+
+
+def test_help_tells_the_defaults(apical: Run):
+    for command, default in (("measure", "predicted"), ("train", "50"), ("export", "the folder's")):
+        text = " ".join(apical(command, "--help").out.replace("│", " ").split())
+        assert f"(default: {default})" in text, command
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    for command in ("models", "models --json"):
+        script = f'"{sys.executable}" -m apical {command} | true; exit ${{PIPESTATUS[0]}}'
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), command
+
+
+def test_paths_are_said_as_they_are(capfd: pytest.CaptureFixture[str]):
+    say("out:heart:[red]")
+    assert capfd.readouterr().err == "out:heart:[red]\n"
 
 
 def test_a_real_clip_is_deidentified_by_key(apical: Run, tmp_path: Path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk
 
 from apical.anatomy import View
 from apical.errors import ExitCode
@@ -40,12 +41,27 @@ def test_a_clip_among_pictures_is_left_out_of_png_masks(
     assert not (tmp_path / "out" / "a4c").exists()
 
 
+def test_masks_of_a_clip_can_be_measured_again(apical: Run, tmp_path: Path):
+    """Those that `--save-masks` wrote, and an expert's beside the clip."""
+    half = tmp_path / "patient0007"
+    half.mkdir()
+    clip = make_beating(3, heart_rate_bpm=75, frame_rate_hz=20, n_beats=1, spacing_mm=(2.0, 2.0)).clip(View.A4C)
+    for name, pixels in (("", clip.images), ("_gt", clip.reference)):
+        image = sitk.GetImageFromArray(pixels)
+        image.SetSpacing((2.0, 2.0, 1.0))
+        sitk.WriteImage(image, str(half / f"patient0007_4CH_half_sequence{name}.nii.gz"))
+    given = ("measure", half, "--masks")
+    assert apical(*given, "reference", "--save-masks", "-o", tmp_path / "a").code == ExitCode.OK
+    assert apical(*given, tmp_path / "a", "-o", tmp_path / "b").code == ExitCode.OK
+    found = [json.loads((tmp_path / out / "patient0007" / "measurements.json").read_text()) for out in "ab"]
+    assert found[0]["volumes"]["ase"]["edv_ml"] == found[1]["volumes"]["ase"]["edv_ml"] > 20
+    assert "2.000 × 2.000 mm" in (tmp_path / "a" / "patient0007" / "report.html").read_text()
+
+
 @pytest.mark.parametrize("file_format", ["mhd", "nii.gz", "png"])
 def test_single_frames_hold_what_the_volume_holds(
     apical: Run, stub: None, tmp_path: Path, cine: Path, file_format: str
 ):
-    import SimpleITK as sitk
-
     frames = ("segment", cine, "--no-overlay", "--per-frame", "--format", file_format, "-o", tmp_path / "frames")
     assert apical(*frames).code == ExitCode.OK
     assert apical("segment", cine, "--no-overlay", "-o", tmp_path / "whole").code == ExitCode.OK

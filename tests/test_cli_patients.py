@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from apical.cli.options import parse_patients
 from apical.errors import ExitCode, InputError
+from apical.phantom import make_patient, write_camus_nifti
 from apical.study import Study
 from cli_runs import EXPERT, Stub, patient, summary
 from commands import Run
@@ -85,6 +88,56 @@ def test_what_is_given_of_one_patient_stands_in_place_of_the_file(apical: Run, t
     assert apical("measure", tree / "patient0001", "-o", tmp_path / "c", *EXPERT).code == ExitCode.OK
     record = json.loads((tmp_path / "c" / "patient0001" / "measurements.json").read_text())
     assert not any("by option" in note for note in record["notes"])
+
+
+def test_a_pixel_size_by_option_is_noted_and_where_it_is_not_used(apical: Run, tree: Path, tmp_path: Path):
+    given = ("--spacing", "0.5,0.4")
+    assert apical("measure", tree / "patient0001", "-o", tmp_path / "a", *EXPERT, *given).code == ExitCode.OK
+    record = json.loads((tmp_path / "a" / "patient0001" / "measurements.json").read_text())
+    assert "pixel size 0.5 x 0.4 mm by option" in record["notes"]
+    write_camus_nifti(tmp_path / "nifti", make_patient(1, id="patient0009"))
+    assert apical("measure", tmp_path / "nifti", "-o", tmp_path / "b", *EXPERT, *given).code == ExitCode.OK
+    record = json.loads((tmp_path / "b" / "patient0009" / "measurements.json").read_text())
+    (note,) = [note for note in record["notes"] if "by option" in note]
+    assert note.startswith("pixel size 0.5 x 0.4 mm by option, not of patient0009_2CH_ED, ")
+
+
+@pytest.mark.parametrize("sides", ["30.8,0.308", "50,0.01", "0.001", "6"])
+def test_a_pixel_size_that_no_scanner_has_is_refused(apical: Run, tree: Path, tmp_path: Path, sides: str):
+    result = apical("measure", tree, "-o", tmp_path / "out", *EXPERT, "--spacing", sides)
+    assert result.code == ExitCode.INPUT
+    assert result.one_line
+
+
+def test_masks_and_a_model_at_once_are_refused(apical: Run, tree: Path, tmp_path: Path):
+    (tmp_path / "masks").mkdir()
+    for option in (("--runtime", "onnxruntime"), ("--precision", "bfloat16"), ("--model", "apical-unet-small")):
+        result = apical("measure", tree, "-o", tmp_path / "out", *EXPERT, *option)
+        assert (result.code, result.one_line) == (ExitCode.INPUT, True)
+        if option[0] != "--model":
+            result = apical("evaluate", tmp_path / "masks", tree, "-o", tmp_path / "e", *option)
+            assert (result.code, result.one_line) == (ExitCode.INPUT, True)
+            assert "is no model" in result.err
+
+
+def test_an_image_called_as_the_overlay_is_leaves_its_patient_out(apical: Run, stub: None, tree: Path, tmp_path: Path):
+    (tmp_path / "odd").mkdir()
+    shutil.copy(tree / "patient0001" / "4CH_ED.png", tmp_path / "odd" / "overlay.png")
+    given = ("segment", tree / "patient0001", tmp_path / "odd" / "overlay.png", "--format", "png")
+    assert apical(*given, "-o", tmp_path / "out").code == ExitCode.PARTIAL
+    assert "rename the image" in summary(tmp_path / "out")["left_out"][0]["reason"]
+    assert apical(*given, "-o", tmp_path / "bare", "--no-overlay").code == ExitCode.OK
+
+
+def test_names_that_a_spreadsheet_would_compute_are_text_in_the_table(
+    apical: Run, stub: None, tree: Path, tmp_path: Path
+):
+    odd = tmp_path / "odd" / "=1+1.png"
+    odd.parent.mkdir()
+    shutil.copy(tree / "patient0001" / "4CH_ED.png", odd)
+    assert apical("segment", odd, "-o", tmp_path / "out", "--no-overlay").code == ExitCode.OK
+    assert "\n'=1+1,'=1+1," in (tmp_path / "out" / "summary.csv").read_text()
+    assert summary(tmp_path / "out")["patients"][0]["patient"] == "=1+1"
 
 
 def test_a_list_of_patients_may_be_longer_than_a_file_name():

@@ -56,6 +56,13 @@ def test_mhd_spacing_absent_or_suspicious(mhd: Path) -> None:
     assert "must be spelled ElementSpacing" in refusal(other_spelling)
 
 
+@pytest.mark.parametrize("sides", ["0.01 50", "30.8 0.308", "0.001 0.001", "0.2 2.1"])
+def test_a_pixel_that_no_scanner_has_is_of_unknown_size(mhd: Path, sides: str) -> None:
+    study = read_study(write_mhd(mhd, ElementSpacing=sides))
+    assert study.frames[0].grid.spacing_mm is None
+    assert "mm is not plausible, spacing unknown" in study.notes[0]
+
+
 def test_mhd_pixel_file_elsewhere_is_never_opened(mhd: Path, tmp_path: Path) -> None:
     outside = tmp_path.parent / f"{tmp_path.name}_secret.raw"
     outside.write_bytes(speckle().tobytes())

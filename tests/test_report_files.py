@@ -11,10 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
 from apical.anatomy import Label, Phase, View
 from apical.errors import OutputError
+from apical.evaluate.evaluation import WorstFrame
+from apical.evaluate.geometry import score_frame
+from apical.grid import Box
 from apical.measure import measure
 from apical.phantom import as_study, make_patient
 from apical.report import write_report
@@ -23,8 +27,9 @@ from apical.report.content import report_content
 from apical.report.html import html_report
 from apical.report.overlay import draw_overlay
 from apical.report.pdf import draw_pages, write_pdf
-from apical.report.pictures import CurveKind, clip_instants, geometry_curves, mask_curves, outlined_picture
+from apical.report.pictures import CurveKind, clip_instants, geometry_curves, mask_curves, outlined_picture, shown_box
 from apical.report.svg import to_svg
+from apical.report.worst_frames import write_worst_frames
 from apical.study import Clip, Frame, Grid, Patient, Segmentation, Study
 
 HOSTILE = "<script>alert(1)</script>$\\frac{ & \"'\n心"
@@ -158,7 +163,7 @@ def test_overlay_shows_frames_in_true_proportions(study: Study, tmp_path: Path) 
     image = np.full((100, 200), 120, np.uint8)
     sizes = {}
     for name, spacing in (("known", (0.4, 0.1)), ("unknown", None)):
-        picture = outlined_picture(image, Grid((100, 200), spacing), None, "frame")
+        picture = outlined_picture(image, Grid((100, 200), spacing), None, "frame", Box.whole((100, 200)))
         sizes[name] = picture.size
         assert ("pixel aspect unknown" in picture.caption) == (name == "unknown")
         frame = Frame("frame", image, Grid((100, 200), spacing), View.A4C, Phase.ED)
@@ -196,11 +201,38 @@ def test_margins_are_not_shown() -> None:
     image[5:12, 5:100] = 255
     mask = np.zeros_like(image)
     mask[60:100, 150:200] = Label.LV_CAVITY
-    picture = outlined_picture(image, Grid((300, 400)), mask, "frame")
+    picture = outlined_picture(image, Grid((300, 400)), mask, "frame", shown_box((image, mask)))
     assert picture.image.max() == 120
     assert picture.image.shape[0] == pytest.approx(220, abs=8), "from the mask's first row to the sector's last"
     top = picture.curves[0].lines[0][:, 0].min()
     assert top == pytest.approx(-0.5, abs=0.3), "curves move with the image"
+
+
+def test_what_a_file_says_lies_outside_the_ultrasound_is_in_no_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sector that fills its frame but for some rows of text: by its looks alone all of it would be shown."""
+    images = np.full((4, 200, 200), 120, np.uint8)
+    images[:, 20:] += np.random.default_rng(0).integers(0, 9, (4, 180, 200)).astype(np.uint8)
+    images[:, 4:14, 10:190] = 255
+    masks = np.zeros_like(images)
+    masks[:, 60:100, 80:120] = Label.LV_CAVITY
+    grid, region = Grid((200, 200), (0.5, 0.5)), (20, 0, 200, 200)
+    frame = Frame("f", images[0], grid, View.A4C, Phase.ED, masks[0], region=region)
+    study = Study(Patient("p"), (frame,), (Clip("c", images, grid, view=View.A4C, region=region),))
+    (picture,) = report_content(study, {"f": masks[0]}, measure(study, {"f": masks[0]})).pictures
+    drawn, shown = Axes.imshow, [picture.image]
+
+    def imshow(axes: Axes, image: np.ndarray, **style: object) -> object:
+        shown.append(np.asarray(image))
+        return drawn(axes, image, **style)
+
+    monkeypatch.setattr(Axes, "imshow", imshow)
+    draw_overlay(study, {"f": masks[0], "c": masks}, tmp_path / "overlay.png")
+    write_worst_frames(tmp_path / "worst.png", [WorstFrame(score_frame(frame, masks[0], "p"), frame, masks[0])])
+    assert len(shown) == 1 + 1 + len(images) + 1
+    assert {image.shape[:2] for image in shown} == {(180, 200)}
+    assert max(image.max() for image in shown) < 255
 
 
 def test_mask_curves_are_sub_pixel_and_complete() -> None:
@@ -223,7 +255,7 @@ def test_mask_curves_are_sub_pixel_and_complete() -> None:
 
 def test_a_mask_of_noise_is_drawn_in_part_and_says_so() -> None:
     noise = np.random.default_rng(1).integers(0, 2, (200, 200)).astype(np.uint8)
-    picture = outlined_picture(noise, Grid((200, 200), (0.3, 0.3)), noise, "noise")
+    picture = outlined_picture(noise, Grid((200, 200), (0.3, 0.3)), noise, "noise", Box.whole((200, 200)))
     assert "smaller pieces are not outlined" in picture.caption
     assert len(picture.curves[0].lines) == 100
 
@@ -231,8 +263,9 @@ def test_a_mask_of_noise_is_drawn_in_part_and_says_so() -> None:
 def test_empty_and_missing_masks_are_told_apart() -> None:
     image = np.zeros((50, 50), np.uint8)
     grid = Grid((50, 50), (0.3, 0.3))
-    assert outlined_picture(image, grid, None, "f").caption == "no mask"
-    assert outlined_picture(image, grid, image, "f").caption == "the mask is empty"
+    box = Box.whole((50, 50))
+    assert outlined_picture(image, grid, None, "f", box).caption == "no mask"
+    assert outlined_picture(image, grid, image, "f", box).caption == "the mask is empty"
 
 
 def test_geometry_is_drawn_in_pixels(study: Study) -> None:
@@ -255,7 +288,13 @@ def test_svg_draws_pixel_centres_where_they_are() -> None:
     """One pixel of 2 x 1 mm at (3, 5) of a 10 x 20 image: its diamond lies about the middle of that pixel."""
     mask = np.zeros((10, 20), np.uint8)
     mask[3, 5] = Label.LEFT_ATRIUM
-    svg = str(to_svg(outlined_picture(np.full((10, 20), 9, np.uint8), Grid((10, 20), (2.0, 1.0)), mask, "<b>")))
+    svg = str(
+        to_svg(
+            outlined_picture(
+                np.full((10, 20), 9, np.uint8), Grid((10, 20), (2.0, 1.0)), mask, "<b>", Box.whole((10, 20))
+            )
+        )
+    )
     assert 'viewBox="0 0 400 400.0"' in svg
     assert "<b>" not in svg
     path = re.search(r' d="M([^"]*)Z"', svg)

@@ -38,6 +38,23 @@ def store(path: Path, studies: list[Study], folds: dict[str, int] | None = None)
     return path
 
 
+def test_two_frames_are_never_one_case(tmp_path: Path) -> None:
+    folder = tmp_path / "Dataset301_Apical"
+    odd, plain = (replace(study(n), patient=Patient(name)) for n, name in enumerate(("a b", "a-b")))
+    with pytest.raises(InputError, match=r"a-b, 2CHED: in nnU-Net's names the same case as a b, 2CHED"):
+        write_nnunet([odd, plain], folder, [("a b",), ("a-b",)], {}, overwrite=True)
+    assert not (folder / "dataset.json").exists()
+
+
+def test_cases_of_another_export_are_not_counted_in(tmp_path: Path) -> None:
+    folder = tmp_path / "Dataset301_Apical"
+    groups = [(f"patient{n:04d}",) for n in range(3)]
+    write_nnunet([study(n) for n in range(3)], folder, groups, {})
+    with pytest.raises(OutputError, match="holds 4 cases of another export, such as patient0002_2CH_ED"):
+        write_nnunet([study(n) for n in range(2)], folder, groups[:2], {}, overwrite=True)
+    assert write_nnunet([study(n) for n in range(3)], folder, groups, {}, overwrite=True)["cases"] == 12
+
+
 def test_files_and_description_are_as_nnunet_wants_them(tmp_path: Path) -> None:
     studies = [study(i) for i in range(6)]
     folder = tmp_path / "Dataset301_Apical"

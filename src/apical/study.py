@@ -28,8 +28,19 @@ Mask = NDArray[np.uint8]
 Spacing = tuple[float, float]
 """Pixel spacing (row, column) in mm."""
 
+PLAUSIBLE_SPACING_MM = (0.01, 5.0)
+PLAUSIBLE_SPACING_RATIO = 10.0
+"""Between the sides of a pixel; 2 in CAMUS's first release."""
+
 Region = tuple[int, int, int, int]
 """Where a file says its tissue picture lies: first row, first column, end row, end column (half-open)."""
+
+
+def is_plausible_spacing(spacing_mm: Spacing) -> bool:
+    """Tell whether an echocardiogram can have pixels of these sides in mm."""
+    low, high = PLAUSIBLE_SPACING_MM
+    least, most = min(spacing_mm), max(spacing_mm)
+    return low <= least and most <= high and most <= PLAUSIBLE_SPACING_RATIO * least
 
 
 @dataclass(frozen=True)

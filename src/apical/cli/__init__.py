@@ -6,7 +6,6 @@ import atexit
 import gc
 import os
 import signal
-import sys
 from typing import Annotated
 
 import typer
@@ -62,10 +61,6 @@ def main() -> None:
         app()
     except (ApicalError, InterruptedRunError) as error:
         code, line = error.exit_code, str(error)
-    except BrokenPipeError:
-        # The reader of our output went away (`| head`): not an error, and nothing left to tell it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(ExitCode.OK) from None
     except Exception as error:
         if "APICAL_DEBUG" in os.environ:
             raise

@@ -59,7 +59,7 @@ def segment(
     from apical.batch import OutputFolder
     from apical.cli.mask_source import predicted
     from apical.cli.patients import each_study, keep_each
-    from apical.files import refuse_inside
+    from apical.files import csv_cell, refuse_inside
     from apical.segment import Segmenter
 
     if file_format not in ("mhd", "nii.gz", "png"):
@@ -83,7 +83,7 @@ def segment(
         return _segment_study(study, source, place, file_format, per_frame=per_frame, overlay=overlay)
 
     records = keep_each(each_study(inputs, left_out, spacing_mm), folder, left_out, make)
-    rows = [row for record in records for row in record["images"]]
+    rows = [row | {k: csv_cell(row[k]) for k in ("patient", "name")} for record in records for row in record["images"]]
     summary = {**source.made_by, "patients": records, "left_out": left_out.items}
     folder.finish(rows, summary)
     if as_json:
@@ -101,6 +101,11 @@ def _segment_study(
         raise InputError(
             f"{clip.source or clip.name}: a clip, and a PNG holds one frame; choose --format mhd or add --per-frame"
         )
+    for item in study.items:
+        if overlay and file_format == "png" and item.name.lower() == "overlay":
+            raise InputError(
+                f"{item.source or item.name}: its mask would be called as the overlay is; rename the image"
+            )
     masks = source.predict(study)
     _write_masks(study, masks, place, file_format, per_frame=per_frame)
     if overlay:
@@ -174,7 +179,7 @@ def measure(
     masks: Annotated[
         str | None,
         typer.Option(
-            help="Folder of masks in CAMUS names, or 'reference': the expert's beside the images [default: predicted]."
+            help="Folder of masks in CAMUS names, or 'reference': the expert's beside the images (default: predicted)."
         ),
     ] = None,
     model: ModelName = DEFAULT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from apical.errors import ExitCode, InputError
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that exist already.")]
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 """Everything said to a person goes to standard error: standard output is for results."""
 
 _UNCUT = 1000
@@ -40,15 +41,31 @@ def say(line: str) -> None:
     console.print(line, markup=False)
 
 
+@contextmanager
+def _to_reader() -> Iterator[None]:
+    """Print a result; that its reader goes away (`| head`) is no error, and leaves nothing to be told."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(ExitCode.OK) from None
+
+
 def print_json(value: Any) -> None:
     """Print a result for another program."""
-    typer.echo(json.dumps(value, indent=1, default=str))
+    with _to_reader():
+        typer.echo(json.dumps(value, indent=1, default=str))
 
 
 def print_table(table: Table) -> None:
     """Print a result for a person on standard output; into a pipe or file, no column is cut to a terminal's width."""
     width = None if sys.stdout.isatty() else _UNCUT
-    Console(highlight=False, markup=False, emoji=False, width=width).print(table)
+    page = Console(highlight=False, markup=False, emoji=False, width=width)
+    with page.capture() as printed:
+        page.print(table)
+    with _to_reader():
+        typer.echo(printed.get(), nl=False)
 
 
 class LeftOut:

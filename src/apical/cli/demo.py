@@ -22,19 +22,21 @@ def demo(
     overwrite: Overwrite = False,
 ) -> None:
     """Segment and measure a real apical clip and a synthetic two-view patient; say where the pictures lie."""
-    from apical.files import make_folder, refuse_existing
+    from apical.files import atomic_write, make_folder, refuse_existing
 
-    refuse_existing(output / "clip" / "summary.json", overwrite=overwrite)
+    refuse_existing(output / "phantom" / "summary.json", overwrite=overwrite)  # the last of all
     make_folder(output)
     clip, phantom = output / "input" / "clip.dcm", output / "input"
     if not clip.exists() or overwrite:
-        make_folder(phantom)
-        shutil.copyfile(_real_clip(), clip)
+        with atomic_write(clip, overwrite=overwrite) as temporary:
+            shutil.copyfile(_real_clip(), temporary)
     say("A real apical four-chamber clip. Its calibration tags do not fit its pixels, so it gets no millilitres:")
-    analyse.measure([clip], output / "clip", film=find_spec("av") is not None, overwrite=overwrite)
+    if overwrite or not (output / "clip" / "summary.json").exists():
+        analyse.measure([clip], output / "clip", film=find_spec("av") is not None, overwrite=overwrite)
     say("A synthetic patient in CAMUS's own files, whose volumes are known:")
     truth = _write_phantom(phantom, overwrite)
-    analyse.segment([phantom / "patient0001"], output / "masks", overwrite=overwrite)
+    if overwrite or not (output / "masks" / "summary.json").exists():
+        analyse.segment([phantom / "patient0001"], output / "masks", overwrite=overwrite)
     # By the model, not from these masks: only it knows how far its numbers may be off.
     analyse.measure([phantom / "patient0001"], output / "phantom", overwrite=overwrite)
     say(f"truth: EDV {truth.edv_ml:.1f} mL, ESV {truth.esv_ml:.1f} mL, EF {truth.ef_percent:.1f} %")

@@ -49,6 +49,8 @@ def evaluate(
     if _is_model(subject):
         result = score_model(Segmenter.load(subject, runtime, precision=precision), data, wanted, everyone=everyone)
     else:
+        if (runtime, precision) != ("auto", "float32"):
+            raise InputError(f"--runtime and --precision are a model's, and {subject} is no model: leave them out")
         masks = Path(subject)
         result = _score(data, wanted, masks_from_folder(masks), name=masks.name)
     for path in result.write(output, overwrite=overwrite):

@@ -113,7 +113,7 @@ def average(
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder made by `apical train`.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Model folder to write.")],
-    name: Annotated[str | None, typer.Option(help="Name of the model [default: the folder's].")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model (default: the folder's).")] = None,
     evaluation: Annotated[
         Path | None, typer.Option(help="Folder that `apical evaluate` wrote for this run's model; goes into the card.")
     ] = None,
@@ -123,7 +123,7 @@ def export(
     ] = None,
     calibration: Annotated[
         Path | None,
-        typer.Option(help="Other evaluation, or cross-validation, that gives the EF interval [default: --evaluation]."),
+        typer.Option(help="Other evaluation, or cross-validation, that gives the EF interval (default: --evaluation)."),
     ] = None,
     note: Annotated[str, typer.Option(help="What the card is to say among the limits besides.")] = "",
     overwrite: Overwrite = False,

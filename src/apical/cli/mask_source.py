@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from apical import __version__
+from apical.errors import InputError
 
 if TYPE_CHECKING:
     from apical.segment import Segmenter
@@ -52,12 +53,15 @@ def mask_source(
     Raises
     ------
     InputError
-        No masks in the folder.
+        No masks in the folder, or masks and a model are asked for at once.
     ModelError
         As `Segmenter.load`.
     """
+    from apical.models import DEFAULT
     from apical.study import Maker, Segmentation
 
+    if masks is not None and (model, runtime, precision) != (DEFAULT, "auto", "float32"):
+        raise InputError("--model, --runtime and --precision are for predicted masks, and --masks gives others: choose")
     if masks is None:
         from apical.cli.preload import imported_beside
         from apical.segment import Segmenter
@@ -66,7 +70,12 @@ def mask_source(
             return predicted(Segmenter.load(model, runtime, precision=precision))
     if masks == "reference":
         expert = "expert masks"
-        return MaskSource(lambda study: Segmentation(study.references, expert, maker=Maker.EXPERT), expert)
+
+        def drawn(study: Study) -> Segmentation:
+            given = {item.name: item.reference for item in study.items if item.reference is not None}
+            return Segmentation(given, expert, maker=Maker.EXPERT)
+
+        return MaskSource(drawn, expert)
     from apical.evaluate import masks_from_folder
 
     found, name = masks_from_folder(Path(masks)), f"an unnamed tool (folder {Path(masks).name})"

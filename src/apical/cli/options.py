@@ -9,6 +9,7 @@ import typer
 
 from apical.anatomy import View
 from apical.errors import InputError
+from apical.study import is_plausible_spacing
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")]
 ModelName = Annotated[str, typer.Option("--model", "-m", help="Installed model or model folder.")]
@@ -38,7 +39,7 @@ def parse_spacing(text: str | None) -> tuple[float, float] | None:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
         numbers = []
-    if len(numbers) not in (1, 2) or not all(0 < n < 100 for n in numbers):
+    if len(numbers) not in (1, 2) or not is_plausible_spacing((numbers[0], numbers[-1])):
         raise InputError(f"--spacing '{text}': give millimetres per pixel as ROW,COLUMN, such as 0.308,0.308")
     return numbers[0], numbers[-1]
 

@@ -97,7 +97,12 @@ def _with_spacing(study: Study, spacing_mm: tuple[float, float] | None) -> Study
     if spacing_mm is None:
         return study
 
+    stated = [item.name for item in study.items if item.grid.spacing_mm]
+    size = f"pixel size {spacing_mm[0]:g} x {spacing_mm[1]:g} mm by option"
+    notes = [size + (f", not of {', '.join(stated)}: the file states its own" if stated else "")]
+
     def known(item: Any) -> Any:
         return item if item.grid.spacing_mm else replace(item, grid=replace(item.grid, spacing_mm=spacing_mm))
 
-    return replace(study, frames=tuple(map(known, study.frames)), clips=tuple(map(known, study.clips)))
+    frames, clips = tuple(map(known, study.frames)), tuple(map(known, study.clips))
+    return replace(study, frames=frames, clips=clips, notes=(*study.notes, *notes))

@@ -26,7 +26,7 @@ Stores = Annotated[
     ),
 ]
 ViewName = Annotated[str, typer.Option("--view", help="2CH, 4CH or both.")]
-Epochs = Annotated[int | None, typer.Option(min=1, help="Epochs [default: 50].")]
+Epochs = Annotated[int | None, typer.Option(min=1, help="Epochs (default: 50).")]
 MaxMinutes = Annotated[float | None, typer.Option(min=0.01, help="Wall-clock budget of one training.")]
 Patience = Annotated[int | None, typer.Option(min=1, help="Epochs without progress before stopping.")]
 Keep = Annotated[

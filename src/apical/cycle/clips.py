@@ -23,6 +23,7 @@ from apical.cycle.measured import ClipMeasurements, MeasuredBeat, ViewClip, summ
 from apical.cycle.results import Beat
 from apical.cycle.stability import measure_stability
 from apical.errors import InputError
+from apical.grid import find_sector
 from apical.measure.examination import measure
 from apical.measure.interval import with_intervals
 from apical.measure.quality import Inspector, picture_turned, status_of
@@ -122,8 +123,11 @@ def _choose(study: Study, masks: Masks, rule: BeatRule) -> tuple[dict[View, View
             findings.append(Finding(Reason.VIEW_UNKNOWN, sentence, Severity.CAUTION))
             continue
         pixels = _checked(clip, masks[clip.name], study.patient.id)
+        # All of its pictures show this part alone: only over the whole clip does text stand out from what moves.
+        sector = find_sector(clip.images, clip.region)
+        shown = replace(clip, region=(sector.top, sector.left, sector.bottom, sector.right))
         cycle = find_cycle(pixels, clip.frame_times_ms, clip.grid.spacing_mm, rule)
-        seen = ViewClip(clip, view, probability, cycle, measure_stability(pixels))
+        seen = ViewClip(shown, view, probability, cycle, measure_stability(pixels))
         candidates.setdefault(view, []).append(seen)
     chosen = {}
     for view in View:
@@ -197,7 +201,8 @@ def _measured(study: Study, seen: Mapping[View, tuple[ViewClip, Beat]], masks: M
         }
         for phase, index in taken[view].items():
             name = clip.frame_name(index)
-            frames.append(Frame(name, clip.images[index], clip.grid, view, phase, source=clip.source))
+            image, source_file = clip.images[index], clip.source
+            frames.append(Frame(name, image, clip.grid, view, phase, source=source_file, region=clip.region))
             frame_masks[name] = masks[clip.name][index]
             if clip.name in known:
                 doubts[name] = known[clip.name]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from apical.errors import InputError
-from apical.study import Frame, Mask, Study
+from apical.study import Clip, Frame, Mask, Study
 
 Predict = Callable[[Study], Mapping[str, Mask]]
 """Gives the masks of a study by frame name; a frame without one is a missing prediction."""
@@ -54,11 +54,11 @@ def masks_from_folder(folder: Path) -> Predict:
         from apical.readers import read_mask  # the file formats live there
 
         masks = {}
-        for frame in study.frames:
-            name = _frame_name(frame.name) or frame.name
-            found = named.get(name, []) + in_patient_folder.get(_source_name(frame) or name, [])
+        for item in study.items:
+            name = _frame_name(item.name) or item.name
+            found = named.get(name, []) + in_patient_folder.get(_source_name(item) or name, [])
             if found:
-                masks[frame.name] = read_mask(_only(found, frame.name))[0]
+                masks[item.name] = read_mask(_only(found, item.name))[0]
         return masks
 
     return predict
@@ -76,12 +76,12 @@ def _frame_name(text: str) -> str | None:
     return f"{match[1].lower()}_{match[2].upper()}_{match[3].upper()}" if match else None
 
 
-def _source_name(frame: Frame) -> str | None:
-    """Return the frame's name by the folder and the name of its image file."""
-    stem = _stem(frame.source) if frame.source else None
-    if frame.source is None or stem is None:
+def _source_name(item: Frame | Clip) -> str | None:
+    """Return the name of a frame by the folder and the name of its image file."""
+    stem = _stem(item.source) if item.source else None
+    if item.source is None or stem is None:
         return None
-    return _frame_name(stem) or _frame_name(f"{frame.source.parent.name}_{stem}")
+    return _frame_name(stem) or _frame_name(f"{item.source.parent.name}_{stem}")
 
 
 def _only(found: list[Path], frame: str) -> Path:

@@ -2,7 +2,7 @@
 
 Geometry moves image and mask together; intensity stays mild (strong intensity augmentation is known
 to hurt on CAMUS) but covers dark, coarse and unevenly amplified pictures of other scanners. There are no vertical
-flips: no heart hangs below the probe upside down.
+flips: a heart that is shown upside down is turned before the network sees it.
 """
 
 from __future__ import annotations

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from apical.anatomy import View
 from apical.readers.dicom_pixels import UnsuitableError
 from apical.readers.names import parse_name
-from apical.study import Patient, Region, Spacing
+from apical.study import Patient, Region, Spacing, is_plausible_spacing
 
 _TWO_DIMENSIONAL = 1
 _TISSUE, _COLOUR_FLOW = 1, 2
 _CENTIMETRES = 3
-_PLAUSIBLE_SPACING_MM = (0.01, 5.0)
 _PLAUSIBLE_HEART_RATE = (15.0, 300.0)
 _VIEW_CODES = {
     # DICOM CID 12226 in SNOMED CT and in the older SRT codes.
@@ -71,7 +70,7 @@ def find_region(dataset: Any, shape: tuple[int, int]) -> tuple[Region | None, Sp
     if largest["units"] != (_CENTIMETRES, _CENTIMETRES):
         return region, None, [*notes, "the unit of its region is not cm, spacing unknown"]
     spacing = (abs(largest["delta"][0]) * 10.0, abs(largest["delta"][1]) * 10.0)
-    if not all(_PLAUSIBLE_SPACING_MM[0] <= s <= _PLAUSIBLE_SPACING_MM[1] for s in spacing):
+    if not is_plausible_spacing(spacing):
         notes.append(f"a pixel of {spacing[0]:g} x {spacing[1]:g} mm is not plausible, spacing unknown")
         return region, None, notes
     return region, spacing, notes

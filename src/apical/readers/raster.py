@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from apical.errors import InputError
 from apical.readers.limits import refuse_foreign_name
-from apical.study import Grid
+from apical.study import Grid, is_plausible_spacing
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +120,11 @@ def raster_from_simpleitk(path: Path, image: Any, *, spacing_known: bool) -> Ras
     in_plane = np.array(image.GetDirection()).reshape(n, n)[:2, :2][::-1, ::-1]
     if not np.allclose(in_plane @ in_plane.T, np.eye(2), atol=1e-3):
         in_plane = np.eye(2)
+    notes: tuple[str, ...] = ()
     columns_mm, rows_mm = image.GetSpacing()[:2]
+    if spacing_known and not is_plausible_spacing((rows_mm, columns_mm)):
+        spacing_known = False
+        notes = (f"{path.name}: a pixel of {rows_mm:g} x {columns_mm:g} mm is not plausible, spacing unknown",)
     x, y = image.GetOrigin()[:2]
     grid = Grid(
         shape=(int(shape[0]), int(shape[1])),
@@ -128,7 +132,6 @@ def raster_from_simpleitk(path: Path, image: Any, *, spacing_known: bool) -> Ras
         origin_mm=(y, x),
         direction=((float(in_plane[0, 0]), float(in_plane[0, 1])), (float(in_plane[1, 0]), float(in_plane[1, 1]))),
     )
-    notes: tuple[str, ...] = ()
     if grid.spacing_mm == (1.0, 1.0):
         notes = (f"{path.name}: spacing is 1 x 1 mm, which some programs write where it is not known",)
     return Raster(pixels, grid, is_clip=bool(longer), notes=notes)

@@ -5,7 +5,7 @@ Only the ultrasound sector and what the masks cover are shown, as in every pictu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from apical.anatomy import Phase
 from apical.cycle.measured import ViewClip
 from apical.cycle.results import Beat
 from apical.errors import OutputError
 from apical.files import atomic_write, refuse_existing
 from apical.report.clip_frames import COLOURS, ClipPainter
-from apical.report.pictures import OUTLINES, outlined_picture, shown_box
+from apical.report.pictures import OUTLINES, clip_box, outlined_picture
 from apical.report.video import gif_frames, write_gif, write_mp4
 
 UNTIMED_RATE_HZ = 25.0
@@ -37,9 +38,10 @@ def draw_clip(
     path: Path | str,
     *,
     volumes_ml: NDArray[np.float64] | None = None,
+    instants: Mapping[Phase, int] | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Draw the curve over time with ED and ES of every beat, and both frames of the median beat, as a PNG.
+    """Draw the curve over time with ED and ES of every beat, and both frames of one beat, as a PNG.
 
     Parameters
     ----------
@@ -49,6 +51,8 @@ def draw_clip(
         (time, row, column), labels 0-3, on the clip's grid.
     volumes_ml
         (time,) from `cycle.frame_volumes_ml`; without them the curve is the cavity's area.
+    instants
+        Frames of the beat to show, by default those of the clip's own median beat.
 
     Raises
     ------
@@ -66,10 +70,10 @@ def draw_clip(
     title = f"{seen.view}, {seen.clip.name}"
     write_line(figure, 0.02, 0.985, printable(title, 90), fontsize=11, weight="bold", color=LIGHT_TEXT, va="top")
     draw_curve(figure.add_axes((0.085, 0.63, 0.895, 0.29)), seen, volumes_ml, ON_DARK)
-    beat = seen.cycle.representative
-    instants = _instants(beat)
-    box = shown_box(*((seen.clip.images[index], masks[index]) for _, index in instants)) if instants else None
-    for k, (name, index) in enumerate(instants):
+    if instants is None:
+        instants = _instants(seen.cycle.representative)
+    box = clip_box(seen.clip, masks)
+    for k, (name, index) in enumerate(instants.items()):
         left = 0.02 + 0.49 * k
         title = f"{name}, frame {index + 1}"
         picture = outlined_picture(seen.clip.images[index], seen.clip.grid, masks[index], title, box)
@@ -77,7 +81,7 @@ def draw_clip(
         text = f"{picture.title}: {picture.caption}" if picture.caption else picture.title
         style: dict[str, Any] = {"fontsize": 8, "ha": "center", "va": "top", "color": LIGHT_TEXT}
         write_line(figure, left + 0.235, 0.085, printable(text, 60), **style)
-    if beat is None:
+    if not instants:
         write_line(figure, 0.5, 0.3, "No beat to show.", fontsize=10, ha="center", color=LIGHT_TEXT)
     draw_legend(figure, OUTLINES, 0.03, x=0.5)
     with atomic_write(path, overwrite=overwrite) as temporary:
@@ -144,5 +148,5 @@ def _painted(painter: ClipPainter, n: int) -> Iterator[NDArray[np.uint8]]:
     return (painter.paint(k) for k in range(n))
 
 
-def _instants(beat: Beat | None) -> list[tuple[str, int]]:
-    return [] if beat is None else [("ED", beat.ed_index), ("ES", beat.es_index)]
+def _instants(beat: Beat | None) -> dict[Phase, int]:
+    return {} if beat is None else {Phase.ED: beat.ed_index, Phase.ES: beat.es_index}

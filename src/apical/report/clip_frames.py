@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from apical.cycle.measured import ViewClip
-from apical.grid import Box, find_sector
-from apical.report.pictures import STYLES, around, labelled_box, mask_curves
+from apical.report.pictures import STYLES, clip_box, mask_curves
 
 _DARK, _LIGHT, _GREY = (20, 23, 26), (232, 234, 237), (95, 99, 104)
 _LINE, _CURSOR = (86, 180, 233), (255, 255, 255)
@@ -42,7 +41,7 @@ class ClipPainter:
         self, seen: ViewClip, masks: NDArray[np.uint8], volumes_ml: NDArray[np.float64] | None, height_px: int
     ) -> None:
         self._clip, self._cycle, self._masks = seen.clip, seen.cycle, masks
-        self._box = _shown(seen, masks)
+        self._box = clip_box(seen.clip, masks)
         rows, columns = self._box.shape
         high, wide = seen.clip.grid.spacing_mm or (1.0, 1.0)
         scale = height_px / rows
@@ -100,8 +99,13 @@ class ClipPainter:
         when = "time unknown" if times is None else f"{times[index] / 1000:.2f} s"
         value = self._values[index]
         known = self._cycle.plausible[index] and np.isfinite(value)
-        much = f"{value:.0f} mL" if not self._is_area else f"{value:.4g} {self._unit}"
+        much = self._much(value).removesuffix(", single plane")
         return f"frame {index + 1}, {when}, {much if known else 'not measured'}"
+
+    def _much(self, *values: float) -> str:
+        """Return values with their unit: mL and pixels whole, other areas to a tenth."""
+        digits = 0 if not self._is_area or self._unit == "pixels" else 1
+        return " to ".join(f"{v:.{digits}f}" for v in values) + f" {self._unit}"
 
     def _axes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the (time,) positions of all frames on the strip, in its pixels."""
@@ -141,15 +145,8 @@ class ClipPainter:
         small = strip.resize((self._width, self._strip_height), Image.Resampling.BOX)
         if known.any():
             low, high = (float(f(self._values[known])) for f in (np.min, np.max))
-            text = f"{'area' if self._is_area else 'volume'} {low:.3g} to {high:.3g} {self._unit}"
+            text = f"{'area' if self._is_area else 'volume'} {self._much(low, high)}"
             rate = self._cycle.heart_rate_bpm
             text += "" if rate is None else f"; {rate:.0f} beats/min"
             ImageDraw.Draw(small).text((8, 3), text, fill=_LIGHT, font=self._font)
         return small
-
-
-def _shown(seen: ViewClip, masks: NDArray[np.uint8]) -> Box:
-    """Return the sector's box, as the file or the picture says, widened to what the masks cover."""
-    box = Box(*seen.clip.region) if seen.clip.region else find_sector(seen.clip.images)
-    covered = np.asarray(masks.any(axis=0))
-    return around(box, labelled_box(covered)) if covered.any() else box

@@ -64,7 +64,8 @@ def write_clip_report(
         volumes_ml = frame_volumes_ml(clip, masks[clip.name], view) if drawn else None
         if report:
             paths.append(make_folder(folder) / f"{clip.name}_curve.png")
-            draw_clip(seen, masks[clip.name], paths[-1], volumes_ml=volumes_ml, overwrite=overwrite)
+            shown = instants.get(clip.name)
+            draw_clip(seen, masks[clip.name], paths[-1], volumes_ml=volumes_ml, instants=shown, overwrite=overwrite)
             curves.append(ClipCurve(f"{view}, {clip.name}", seen, volumes_ml, curve_alone(paths[-1])))
         for suffix in FILM_SUFFIXES if film else ():
             paths.append(folder / f"{clip.name}{suffix}")

@@ -263,7 +263,10 @@ def _pictures(
         frames = [(phase, frame) for phase in Phase if (frame := study.frame(view, phase))]
         # Both instants at one scale: what shrinks must be seen to shrink.
         alike = len({frame.image.shape for _, frame in frames}) == 1
-        box = shown_box(*((frame.image, masks.get(frame.name)) for _, frame in frames)) if alike else None
+        shown = ((frame.image, masks.get(frame.name)) for _, frame in frames)
+        region = next((frame.region for _, frame in frames), None)
+        alike &= all(frame.region == region for _, frame in frames)
+        box = shown_box(*shown, region=region) if alike else None
         for phase, frame in frames:
             geometry = measurements.geometry.get((view, phase))
             pictures.append(measured_picture(frame, masks.get(frame.name), geometry, box))
@@ -273,7 +276,7 @@ def _pictures(
 def _facts(study: Study, masks: Mapping[str, NDArray[np.uint8]], date: str | None) -> tuple[tuple[str, str], ...]:
     shown = [f"{view} {phase}" for view in View for phase in Phase if study.frame(view, phase)]
     facts = [("Frames", ", ".join(shown) or "none with a known view and phase")]
-    spacings = dict.fromkeys(f.grid.spacing_mm for f in study.frames)
+    spacings = dict.fromkeys(item.grid.spacing_mm for item in study.items)
     pixels = "; ".join(f"{s[0]:.3f} × {s[1]:.3f} mm" if s else "size unknown" for s in spacings)
     facts.append(("Pixel (row × column)", pixels or ABSENT))
     facts += _person(study.patient)

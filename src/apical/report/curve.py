@@ -60,9 +60,8 @@ def draw_curve(axes: Axes, seen: ViewClip, volumes_ml: NDArray[np.float64] | Non
     line = cycle.smoothed if volumes_ml is None else np.where(known, values, np.nan)
     label = "smoothed" if volumes_ml is None else "volume"
     axes.plot(times, line, "-", linewidth=1.3, color=colours.line, label=label)
-    height = np.where(np.isfinite(line), line, np.nanmean(line) if np.isfinite(line).any() else 0.0)
     for beat in cycle.beats:
-        _draw_beat(axes, beat, times, height, colours)
+        _draw_beat(axes, beat, times, line, colours)
     # Once and at full strength, whatever the first beat is.
     for name, marker, colour in (("ED", "v", colours.ed), ("ES", "^", colours.es)):
         if cycle.beats:
@@ -87,6 +86,7 @@ def draw_curve(axes: Axes, seen: ViewClip, volumes_ml: NDArray[np.float64] | Non
 
 
 def _draw_beat(axes: Axes, beat: Beat, times: NDArray[Any], height: NDArray[Any], colours: CurveColours) -> None:
+    # Where the height is unknown (NaN) there is no mark.
     strength = 0.4 if beat.rejected else 1.0
     for index, marker, colour in ((beat.ed_index, "v", colours.ed), (beat.es_index, "^", colours.es)):
         axes.plot(times[index], height[index], marker, markersize=7, color=colour, alpha=strength, zorder=3)

@@ -57,7 +57,7 @@ def export_nnunet(
     InputError
         The store cannot be read, or holds no frame with an expert mask.
     OutputError
-        The folder's name is not nnU-Net's, or a file exists already.
+        The folder's name is not nnU-Net's, a file exists already, or cases of another export do.
     """
     with Store(Path(store)) as opened:
         return write_nnunet(opened.studies(), folder, opened.groups(), opened.folds, rule=rule, overwrite=overwrite)
@@ -87,18 +87,32 @@ def write_nnunet(
     make_folder(folder / "imagesTr")
     make_folder(folder / "labelsTr")
     cases: dict[str, list[str]] = {}
+    named: dict[str, str] = {}
     unknown_spacing = 0
     for study in studies:
         for frame in study.frames:
             if frame.reference is None:
                 continue
             case = _case_name(study, frame)
+            if case in named:
+                raise InputError(
+                    f"{study.patient.id}, {frame.name}: in nnU-Net's names the same case as {named[case]} ({case}); "
+                    "rename one of them, or leave it out"
+                )
+            named[case] = f"{study.patient.id}, {frame.name}"
             write_nifti(folder / "imagesTr" / f"{case}_0000.nii.gz", frame.image, frame.grid, overwrite=overwrite)
             write_nifti(folder / "labelsTr" / f"{case}.nii.gz", frame.reference, frame.grid, overwrite=overwrite)
             cases.setdefault(study.patient.id, []).append(case)
             unknown_spacing += frame.grid.spacing_mm is None
     if not cases:
         raise InputError("no frame has an expert mask, so there is nothing to train nnU-Net on")
+    if strangers := sorted(
+        p.name for p in folder.glob("labelsTr/*.nii.gz") if p.name.removesuffix(".nii.gz") not in named
+    ):
+        raise OutputError(
+            f"{folder}: holds {len(strangers)} cases of another export, such as {strangers[0]}, which nnU-Net would "
+            "count; remove them or choose an empty folder"
+        )
     splits = _splits(cases, groups, camus_folds, rule)
     write_text(folder / "splits_final.json", json.dumps(splits, indent=1), overwrite=overwrite)
     # Last: with it the dataset is complete.

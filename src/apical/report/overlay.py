@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from apical.anatomy import Phase, View
 from apical.files import atomic_write, refuse_existing
 from apical.report.content import mask_source, printable
-from apical.report.pictures import OUTLINES, FramePicture, clip_instants, outlined_picture
+from apical.report.pictures import OUTLINES, FramePicture, clip_box, clip_instants, outlined_picture, shown_box
 from apical.study import Clip, Frame, Study
 
 if TYPE_CHECKING:
@@ -73,16 +73,19 @@ def _rows(study: Study, masks: Mapping[str, NDArray[np.uint8]]) -> list[Row]:
 
 
 def _frame_picture(frame: Frame, masks: Mapping[str, NDArray[np.uint8]]) -> FramePicture:
-    return outlined_picture(frame.image, frame.grid, masks.get(frame.name), frame.name)
+    mask = masks.get(frame.name)
+    return outlined_picture(
+        frame.image, frame.grid, mask, frame.name, shown_box((frame.image, mask), region=frame.region)
+    )
 
 
 def _clip_row(clip: Clip, masks: NDArray[np.uint8] | None) -> Row:
-    instants = clip_instants(clip, masks)
+    instants, box = clip_instants(clip, masks), clip_box(clip, masks)
     row: Row = []
     for k, what in instants.items():
         # The name last: where it is too long for its panel, the end is what is cut.
         title = f"frame {k + 1}" + (f" ({what})" if what else "") + f", {clip.name}"
-        row.append(outlined_picture(clip.images[k], clip.grid, None if masks is None else masks[k], title))
+        row.append(outlined_picture(clip.images[k], clip.grid, None if masks is None else masks[k], title, box))
     return row
 
 

@@ -19,7 +19,7 @@ from apical.anatomy import Label
 from apical.grid import Box, find_sector
 from apical.measure.contour import Points, trace_outline
 from apical.measure.results import ViewGeometry
-from apical.study import Clip, Frame, Grid, Image, Mask, Spacing
+from apical.study import Clip, Frame, Grid, Image, Mask, Region, Spacing
 
 ASPECT_UNKNOWN = "pixel aspect unknown"
 
@@ -97,11 +97,8 @@ class FramePicture:
         return self.image.shape[0] * self.pixel_size[0], self.image.shape[1] * self.pixel_size[1]
 
 
-def outlined_picture(image: Image, grid: Grid, mask: Mask | None, title: str, box: Box | None = None) -> FramePicture:
-    """Picture a frame with the outlines of its mask as it is, every piece and hole of it.
-
-    `box` is the part to be shown, by default the frame's own `shown_box`.
-    """
+def outlined_picture(image: Image, grid: Grid, mask: Mask | None, title: str, box: Box) -> FramePicture:
+    """Picture the part `box` of a frame with the outlines of its mask as it is, every piece and hole of it."""
     remarks = [] if grid.spacing_mm else [ASPECT_UNKNOWN]
     curves: tuple[Curve, ...] = ()
     if mask is None:
@@ -112,7 +109,7 @@ def outlined_picture(image: Image, grid: Grid, mask: Mask | None, title: str, bo
         curves, left_out = mask_curves(mask)
         if left_out:
             remarks.append(f"{left_out} smaller pieces are not outlined")
-    return _picture(image, box or shown_box((image, mask)), grid.spacing_mm, title, remarks, curves)
+    return _picture(image, box, grid.spacing_mm, title, remarks, curves)
 
 
 def measured_picture(
@@ -120,13 +117,13 @@ def measured_picture(
 ) -> FramePicture:
     """Picture a frame with what was measured on it; where nothing could be, with the outlines of its mask."""
     title = f"{frame.view} {frame.phase}"
+    shown = box or shown_box((frame.image, mask), region=frame.region)
     if geometry is None:
-        picture = outlined_picture(frame.image, frame.grid, mask, title, box)
+        picture = outlined_picture(frame.image, frame.grid, mask, title, shown)
         remarks = [*filter(None, [picture.caption]), "not measured"]
         return FramePicture(picture.image, picture.pixel_size, title, "; ".join(remarks), picture.curves)
     remarks = [f"long axis {geometry.long_axis_mm:.1f} mm"] if geometry.in_mm else [ASPECT_UNKNOWN]
     # Without a common unit everything is measured in pixels, but this frame's own shape may be known all the same.
-    shown = box or shown_box((frame.image, mask))
     return _picture(frame.image, shown, frame.grid.spacing_mm, title, remarks, geometry_curves(geometry))
 
 
@@ -226,11 +223,21 @@ def _picture(
     return FramePicture(image[box.slices], spacing_mm or (1.0, 1.0), title, "; ".join(remarks), moved)
 
 
-def shown_box(*frames: tuple[Image, Mask | None]) -> Box:
-    """Return the part to be shown of frames of one size: the sectors of all, and all that their masks cover."""
-    boxes = [find_sector(image) for image, _ in frames]
+def shown_box(*frames: tuple[Image, Mask | None], region: Region | None = None) -> Box:
+    """Return the part to be shown of frames of one size: the sectors of all, and all that their masks cover.
+
+    `region` is where the file itself says that the ultrasound lies: beside it may stand a person's name.
+    """
+    boxes = [find_sector(image, region) for image, _ in frames]
     boxes += [labelled_box(mask) for _, mask in frames if mask is not None and mask.any()]
     return around(*boxes)
+
+
+def clip_box(clip: Clip, masks: NDArray[np.uint8] | None) -> Box:
+    """Return the part to be shown of a clip: the sector over all of its frames, and all that its masks cover."""
+    box = find_sector(clip.images, clip.region)
+    covered = None if masks is None else np.asarray(masks.any(axis=0))
+    return box if covered is None or not covered.any() else around(box, labelled_box(covered))
 
 
 def around(*boxes: Box) -> Box:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from apical.calibration import QUANTITIES
 from apical.cycle.measured import BeatSummary
+from apical.files import csv_cell
 from apical.measure.results import Finding, Measurements, VolumeDefinition, Volumes
 
 TableRow = dict[str, str | float | None]
@@ -33,7 +34,7 @@ def measurement_rows(
     rows: list[TableRow] = []
     for definition, volumes in measurements.volumes.items():
         document = volumes.as_dict()
-        row: TableRow = {"patient": _cell(measurements.patient.id), "definition": definition.value}
+        row: TableRow = {"patient": csv_cell(measurements.patient.id), "definition": definition.value}
         row |= {name: document[name] for name in ("method", "edv_ml", "esv_ml", "ef_percent", "status")}
         row["findings"] = "; ".join(dict.fromkeys(_code(f) for f in volumes.findings))
         row |= {name: document[name] for name in ("sv_ml", "ef_reference_range", "ef_grade", "absent_because")}
@@ -78,8 +79,3 @@ def _medians(summary: BeatSummary) -> TableRow:
 def _code(finding: Finding) -> str:
     where = " ".join(part.value for part in (finding.view, finding.phase) if part)
     return f"{finding.reason.value} ({where})" if where else finding.reason.value
-
-
-def _cell(text: str) -> str:
-    """Return text that a spreadsheet will not take for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

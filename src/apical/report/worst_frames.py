@@ -10,6 +10,7 @@ import numpy as np
 
 from apical.anatomy import Structure
 from apical.report.content import printable
+from apical.report.pictures import shown_box
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,11 +32,13 @@ def write_worst_frames(path: Path, worst: Sequence[WorstFrame], title: str = "")
         axes.set_axis_off()
     for axes, item in zip(figure.axes, worst, strict=False):
         spacing = item.frame.grid.spacing_mm or (1.0, 1.0)
-        axes.imshow(item.frame.image, cmap="gray", vmin=0, vmax=255, aspect=spacing[0] / spacing[1])
-        if item.frame.reference is not None:
-            _outline(axes, item.frame.reference, dict.fromkeys(_COLOURS, "white"), "dashed")
-        if item.predicted is not None:
-            _outline(axes, item.predicted, _COLOURS, "solid")
+        image, expert, predicted = item.frame.image, item.frame.reference, item.predicted
+        shown = shown_box((image, expert), (image, predicted), region=item.frame.region).slices
+        axes.imshow(image[shown], cmap="gray", vmin=0, vmax=255, aspect=spacing[0] / spacing[1])
+        if expert is not None:
+            _outline(axes, expert[shown], dict.fromkeys(_COLOURS, "white"), "dashed")
+        if predicted is not None:
+            _outline(axes, predicted[shown], _COLOURS, "solid")
         score = item.score
         dice = " ".join(f"{score[s].dice:.2f}" for s in (*_COLOURS, Structure.MYOCARDIUM))
         axes.set_title(
