@@ -26,7 +26,7 @@ def model_card(config: Mapping[str, Any], report: str = "") -> str:
     return f"""# {config["name"]}
 
 A U-Net that outlines the left-ventricular cavity (1), the myocardium (2) and the left atrium (3) in apical
-echocardiograms ({", ".join(config["views"])}), and names the view.
+echocardiograms ({", ".join(config["views"])}), and names the view and how the heart is shown.
 
 **Research only. Not a medical device. Licence: {config["license"]}**, inherited from CAMUS, which is free "strictly only
 [for] non-commercial scientific research purposes". Cite: {CITATION}.
@@ -35,7 +35,7 @@ echocardiograms ({", ".join(config["views"])}), and names the view.
 |---|---|
 | parameters | {config["parameters"]:,} |
 | input | `images` (N, {config["input"]["frames"]}, {config["input"]["size"]}, {config["input"]["size"]}): {config["input"]["geometry"]}; {config["input"]["values"]}; second picture: {config["input"]["second_frame"]} |
-| output | `scores` (N, 4, {config["input"]["size"]}, {config["input"]["size"]}) and `views` (N, 2), before softmax; `confidence` (N, 4): expected Dice of endo, epi, la, myo; `unlike` (N): {config["doubt"]["unlike"]} |
+| output | `scores` (N, 4, {config["input"]["size"]}, {config["input"]["size"]}) and `views` (N, 2), before softmax; `confidence` (N, 4): expected Dice of endo, epi, la, myo; `unlike` (N): {config["doubt"]["unlike"]}; `orientation` (N, 4), before softmax: {", ".join(config["orientation_scores"])} |
 | SHA-256 of model.onnx | `{config["sha256"]}` |
 | intervals of EF, EDV, ESV | {_intervals(config.get("ef_interval"))} |
 
