@@ -143,6 +143,25 @@ def test_a_kill_between_two_files_does_not_stop_the_same_command(
     assert (tmp_path / "p1" / "mask").read_text() == "new"
 
 
+def test_what_a_killed_run_had_put_of_a_study_is_no_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The next run is not asked for it: it is neither completed nor left half."""
+    replace = Path.replace
+
+    def killed(self: Path, target: Path) -> Path:
+        if target == tmp_path / "p1" / "mask":
+            raise InterruptedRunError("killed")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(InterruptedRunError):
+        opened(tmp_path).add("p1", writing(curve="half", mask="half"))
+    monkeypatch.undo()
+    run = opened(tmp_path, overwrite=True)
+    run.add("p2", writing(mask="new"))
+    run.finish([], {})
+    assert list((tmp_path / "p1").iterdir()) == []
+
+
 def test_overwriting_removes_what_the_earlier_run_had_written_and_nothing_else(tmp_path: Path):
     finished(tmp_path, "p1", "p2")
     (tmp_path / "p1" / "notes.txt").write_text("precious")

@@ -90,6 +90,23 @@ def test_what_is_given_of_one_patient_stands_in_place_of_the_file(apical: Run, t
     assert not any("by option" in note for note in record["notes"])
 
 
+def test_an_image_without_a_name_of_its_own_leads_nowhere(apical: Run, stub: None, tree: Path, tmp_path: Path):
+    """'...png' would be the patient '..', whose folder is the one above."""
+    odd = tmp_path / "odd" / "...png"
+    odd.parent.mkdir()
+    shutil.copy(tree / "patient0001" / "4CH_ED.png", odd)
+    result = apical("segment", odd, tree / "patient0001", "-o", tmp_path / "deep" / "out", "--no-overlay")
+    assert result.code == ExitCode.PARTIAL
+    assert "is no name of a patient" in summary(tmp_path / "deep" / "out")["left_out"][0]["reason"]
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["out"]
+
+
+def test_a_circle_of_links_is_an_input_error(apical: Run, tmp_path: Path):
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    result = apical("measure", tmp_path / "circle", "-o", tmp_path / "out", *EXPERT)
+    assert (result.code, result.one_line) == (ExitCode.INPUT, True)
+
+
 def test_a_pixel_size_by_option_is_noted_and_where_it_is_not_used(apical: Run, tree: Path, tmp_path: Path):
     given = ("--spacing", "0.5,0.4")
     assert apical("measure", tree / "patient0001", "-o", tmp_path / "a", *EXPERT, *given).code == ExitCode.OK

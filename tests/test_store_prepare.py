@@ -20,6 +20,7 @@ from apical.store.prepare import prepare_store
 from apical.store.writing import storable
 from apical.study import Clip, Frame, Grid, Patient, Study
 from commands import Run
+from test_store import study
 
 VIEWS = [f"{view}_{phase}" for view in View for phase in Phase]
 
@@ -238,6 +239,25 @@ def test_the_first_frame_of_a_view_and_phase_is_stored(change: dict[str, object]
     assert [f.name for f in study.frames] == ["a"]
     assert len(told) == 1
     assert reason in told[0]
+
+
+def test_a_store_that_somebody_made_meanwhile_is_kept(tmp_path: Path):
+    writer = StoreWriter(tmp_path / "s.h5")
+    writer.add(study())
+    (tmp_path / "s.h5").write_text("precious")
+    with pytest.raises(OutputError, match="exists already"):
+        writer.close()
+    assert (tmp_path / "s.h5").read_text() == "precious"
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> None:
+        raise RuntimeError("Can't decrement id ref count\n(file write failed, errno = 28)")
+
+    monkeypatch.setattr("apical.store.writing._write_patient", full)
+    with pytest.raises(OutputError, match=r"patient0001.*cannot be written \(Can't decrement id ref") as told:
+        StoreWriter(tmp_path / "s.h5").add(study())
+    assert "\n" not in str(told.value)
 
 
 def test_a_patient_without_a_plain_name_is_refused_when_written(tmp_path: Path):

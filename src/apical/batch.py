@@ -102,8 +102,14 @@ class OutputFolder:
                 (place / name).unlink(missing_ok=True)
             (place / self._replaced).unlink(missing_ok=True)
         for aside in self.folder.glob(f"*/{self._replaced}"):
-            # Of a study that this run was not asked for: it keeps what an earlier run made of it.
-            aside.rename(aside.with_name(self._record))
+            if _MADE_IN in _read(aside):
+                # Of a study that this run was not asked for: it keeps what an earlier run made of it.
+                aside.rename(aside.with_name(self._record))
+                continue
+            # What a killed run had put there of a study is none.
+            for name in _listed(aside):
+                (aside.parent / name).unlink(missing_ok=True)
+            aside.unlink()
         write_text(self.folder / self._table, csv_text(rows), overwrite=True)
         write_text(self.folder / SUMMARY, json.dumps(summary, indent=1), overwrite=True)
         (self.folder / _RUN).unlink(missing_ok=True)

@@ -165,7 +165,7 @@ class Calibration:
 
         Raises
         ------
-        ValueError, KeyError, TypeError
+        ValueError, KeyError, TypeError, OverflowError
             When it is something else.
         """
         bounds = tuple(

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from apical.errors import OutputError
+from apical.errors import InputError, OutputError
 
 
 @contextmanager
@@ -64,6 +64,19 @@ def refuse_inside(target: Path | str, source: Path | str) -> None:
     target, source = Path(target), Path(source)
     if source.is_dir() and target.resolve().is_relative_to(source.resolve()):
         raise OutputError(f"{target}: lies inside the input {source}; choose another place")
+
+
+def plain_name(name: str, path: Path) -> str:
+    """Return the name of a patient or frame; results are named after it, so it must not lead out of their folder.
+
+    Raises
+    ------
+    InputError
+        It is empty, begins with a dot, or holds a slash.
+    """
+    if not name or name.startswith(".") or set(name) & set("/\\\0"):
+        raise InputError(f"{path}: {name!r} is no name of a patient or frame; refused")
+    return name
 
 
 def make_folder(folder: Path | str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -100,9 +101,9 @@ def _sources(paths: Sequence[Path]) -> list[Path | list[Path]]:
     """Inputs in their order, each once; image files given one by one are one input, where the first stands."""
     sources: list[Path | list[Path]] = []
     files: list[Path] = []
-    once: dict[Path, Path] = {}
+    once: dict[str, Path] = {}
     for path in paths:
-        once.setdefault(path.resolve(), path)
+        once.setdefault(os.path.realpath(path), path)  # resolve() fails on a circle of links
     for path in once.values():
         if not _is_image(path):
             sources.append(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
@@ -69,7 +70,7 @@ def segment(
         refuse_inside(output, path)
     source = predicted(Segmenter.load(model, runtime, threads, precision))
     job = {
-        "inputs": [str(path.resolve()) for path in inputs],
+        "inputs": [os.path.realpath(path) for path in inputs],
         **source.made_by,
         "spacing_mm": spacing_mm,
         "format": file_format,
@@ -223,9 +224,9 @@ def measure(
         refuse_inside(output, path)
     source = mask_source(masks, model, runtime, precision, beside=READING_DICOM * dicom)
     job = {
-        "inputs": [str(path.resolve()) for path in inputs],
+        "inputs": [os.path.realpath(path) for path in inputs],
         "patients": patients,
-        "from": masks if masks in (None, "reference") else str(Path(masks).resolve()),
+        "from": masks if masks in (None, "reference") else os.path.realpath(masks),
         **source.made_by,
         "spacing_mm": spacing_mm,
         "known": known,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from apical.cli.console import LeftOut, progress_bar
 from apical.errors import InputError, OutputError
+from apical.files import plain_name
 
 if TYPE_CHECKING:
     from apical.batch import OutputFolder
@@ -51,8 +52,9 @@ def keep_each(
     """
     records = []
     for study in studies:
-        _refuse_own_images(study, folder.folder / study.patient.id)
         try:
+            plain_name(study.patient.id, next((item.source for item in study.items if item.source), Path()))
+            _refuse_own_images(study, folder.folder / study.patient.id)
             records.append(folder.add(study.patient.id, partial(make, study)))
         except InputError as error:
             left_out(next((item.source for item in study.items if item.source), Path(study.patient.id)), error)

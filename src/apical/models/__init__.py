@@ -124,5 +124,5 @@ def _read(folder: Path) -> Model:
         size, frames = int(config["input"]["size"]), int(config["input"]["frames"])
         calibration = Calibration.from_dict(config["ef_interval"]) if "ef_interval" in config else Calibration()
         return Model(config["name"], folder, size, views, frames, config, calibration)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError) as error:
         raise ModelError(f"{path}: damaged model description ({error!r}); export the model again") from error

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from apical.anatomy import Label, Phase, View
 from apical.errors import InputError
+from apical.files import plain_name
 from apical.readers.limits import check_size
-from apical.store.schema import FORMAT, SCHEMA_VERSION, group_patients, plain_name
-from apical.study import Frame, Grid, Patient, Study
+from apical.store.schema import FORMAT, SCHEMA_VERSION, group_patients
+from apical.study import Frame, Grid, Patient, Study, is_plausible_spacing
 
 _DEPTH = 5
 """Groups and data sets from the root to a frame's image: patients, patient, view, phase, image."""
@@ -171,7 +172,7 @@ def _readable(where: str) -> Iterator[None]:
     """Turn whatever HDF5 and NumPy say of a damaged file into one line that names the place."""
     try:
         yield
-    except (OSError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except (OSError, LookupError, RuntimeError, TypeError, ValueError, ArithmeticError) as error:
         reason = " ".join(str(error.args[0] if error.args else error).split())
         raise InputError(f"{where}: the store is damaged here ({reason}); prepare it again") from error
 
@@ -188,8 +189,8 @@ def _pixels(item: Any, where: str) -> NDArray[np.uint8]:
 
 def _grid(attrs: Mapping[str, Any], shape: tuple[int, ...]) -> Grid:
     spacing = None if "spacing_mm" not in attrs else _numbers(attrs, "spacing_mm", (2,))
-    if spacing is not None and spacing.min() <= 0:
-        raise ValueError(f"spacing_mm is {spacing.tolist()}, and pixels have a size")
+    if spacing is not None and not is_plausible_spacing((float(spacing[0]), float(spacing[1]))):
+        raise ValueError(f"spacing_mm is {spacing.tolist()}, which no scanner has")
     (row, column), direction = _numbers(attrs, "origin_mm", (2,)).tolist(), _numbers(attrs, "direction", (2, 2))
     return Grid(
         (shape[0], shape[1]),
@@ -214,8 +215,9 @@ def _size(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
 
-def _refuse_links(group: Any, path: Path, depth: int = _DEPTH) -> None:
-    """HDF5 can point into other files, and to itself; h5py follows. A store never does."""
+def _refuse_links(group: Any, path: Path, depth: int = _DEPTH, known: set[int] | None = None) -> None:
+    """HDF5 can point into other files, to itself, and to one thing many times; h5py follows. A store never does."""
+    known = set() if known is None else known
     for name in group:
         link = group.get(name, getlink=True)
         if not isinstance(link, h5py.HardLink):
@@ -223,7 +225,11 @@ def _refuse_links(group: Any, path: Path, depth: int = _DEPTH) -> None:
         if not depth:
             raise InputError(f"{path}: '{name}' lies deeper than anything in a store; refused")
         item = group[name]
+        address = h5py.h5o.get_info(item.id).addr
+        if address in known:
+            raise InputError(f"{path}: '{name}' is a second name of something, which a store never has; refused")
+        known.add(address)
         if isinstance(item, h5py.Group):
-            _refuse_links(item, path, depth - 1)
+            _refuse_links(item, path, depth - 1, known)
         elif isinstance(item, h5py.Dataset) and (item.is_virtual or item.external):
             raise InputError(f"{path}: '{name}' keeps its pixels in another file, which a store never does; refused")

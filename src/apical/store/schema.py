@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
-
-from apical.errors import InputError
 
 SCHEMA_VERSION = 1
 FORMAT = "apical store"
-
-
-def plain_name(name: str, path: Path) -> str:
-    """Return the name of a patient or frame; results are named after it, so it must not lead out of their folder.
-
-    Raises
-    ------
-    InputError
-        It is empty, begins with a dot, or holds a slash.
-    """
-    if not name or name.startswith(".") or set(name) & set("/\\\0"):
-        raise InputError(f"{path}: {name!r} is no name of a patient or frame; refused")
-    return name
 
 
 def group_patients(patients: Any) -> list[tuple[str, ...]]:

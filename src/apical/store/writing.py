@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ import numpy as np
 
 from apical import __version__
 from apical.errors import InputError, OutputError
-from apical.files import atomic_write, make_folder, refuse_existing, write_text
+from apical.files import atomic_write, make_folder, plain_name, refuse_existing, write_text
 from apical.split import DEFAULT_SEED, split_by_seed
-from apical.store.schema import FORMAT, SCHEMA_VERSION, group_patients, plain_name
+from apical.store.schema import FORMAT, SCHEMA_VERSION, group_patients
 from apical.study import Frame, Study
 
 _RUN = ".apical-run.json"
@@ -71,6 +71,7 @@ class StoreWriter:
             write_text(self._folder / _RUN, marker, overwrite=True)
         self._earlier = {part.stamp: part for part in map(_read_part, self._part_files()) if part and part.stamp}
         self._added: dict[str, Path] = {}
+        self._overwrite = overwrite
 
     @property
     def n_earlier(self) -> int:
@@ -110,7 +111,7 @@ class StoreWriter:
         """
         study = storable(study, _raise) or study
         path = self._folder / f"{study.patient.id}{_PART}"
-        with atomic_write(path, overwrite=True) as temporary, h5py.File(temporary, "w") as file:
+        with atomic_write(path, overwrite=True) as temporary, _writing(path), h5py.File(temporary, "w") as file:
             file.attrs.update(stamp=stamp, left_out=json.dumps(left_out))
             _write_patient(file.create_group("patient"), study, camus_fold)
         self._added[study.patient.id] = path
@@ -122,12 +123,15 @@ class StoreWriter:
         ------
         InputError
             When no patient was added: an empty store helps nobody.
+        OutputError
+            It cannot be written, or somebody else has made one since, and `overwrite` is not set.
         """
         if not self._added:
             self._clear()
             raise InputError(f"no patient could be read, so {self.path} was not written")
         content = hashlib.sha256()
-        with atomic_write(self.path, overwrite=True) as target, h5py.File(target, "w", libver="latest") as file:
+        place = atomic_write(self.path, overwrite=self._overwrite)
+        with place as target, _writing(self.path), h5py.File(target, "w", libver="latest") as file:
             file.attrs.update(format=FORMAT, schema_version=SCHEMA_VERSION, apical_version=__version__)
             group = file.create_group("patients")
             for patient, path in sorted(self._added.items()):
@@ -256,3 +260,12 @@ def _write_patient(group: Any, study: Study, camus_fold: int | None) -> None:
 
 def _digest(array: np.ndarray[Any, Any]) -> str:
     return hashlib.sha256(str(array.shape).encode() + np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Say in one line what HDF5 says of a full or failing disk, also where it is no OSError."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise OutputError(f"{path}: cannot be written ({' '.join(str(error).split())})") from error
