@@ -11,9 +11,9 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 
-from apical.errors import InputError
 from apical.readers import read_study
 from dicom_checks import save, ultrasound_dataset
+from frame_files import refusal
 
 av = pytest.importorskip("av", reason="video in DICOM needs PyAV")
 
@@ -24,15 +24,6 @@ def grey_clip(n: int = N) -> np.ndarray:
     """Return a picture that moves, smooth enough for lossy codecs, (time, row, column)."""
     t, y, x = np.mgrid[:n, :ROWS, :COLUMNS]
     return np.rint(127.5 + 120 * np.sin(x / 11 + t / 2) * np.cos(y / 13)).astype(np.uint8)
-
-
-def refusal(path: Path) -> str:
-    with pytest.raises(InputError) as caught:
-        read_study(path)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert path.name in message
-    return message
 
 
 def encode(codec: str, container: str, pixels: str = "yuv420p", n: int = N, **options: str) -> bytes:

@@ -18,6 +18,7 @@ from apical.errors import InputError
 from apical.readers import limits, read_study
 from apical.readers.film import decode_film
 from apical.study import Clip
+from frame_files import refusal
 
 av = pytest.importorskip("av", reason="films need PyAV")
 
@@ -49,15 +50,6 @@ def write_film(path: Path | io.BytesIO, frames: np.ndarray, codec: str, pixels: 
 def clip_of(path: Path) -> Clip:
     (clip,) = read_study(path).clips
     return clip
-
-
-def refusal(path: Path) -> str:
-    with pytest.raises(InputError) as caught:
-        read_study(path)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert path.name in message
-    return message
 
 
 def distance(images: np.ndarray, frames: np.ndarray) -> float:
