@@ -49,6 +49,10 @@ def train(
         Path | None,
         typer.Option(help="Store of synthetic hearts to learn from besides (benchmarks/phantom_store.py)."),
     ] = None,
+    phantom_share: Annotated[
+        float | None,
+        typer.Option(min=0, max=10, help="Frames of --phantoms in an epoch, as a share of the others (default: 0.3)."),
+    ] = None,
     start: Annotated[
         Path | None, typer.Option(help="Run to start from: its best weights instead of random ones.")
     ] = None,
@@ -66,6 +70,8 @@ def train(
     from apical.store import Store
 
     parse_views(view)
+    if phantom_share is not None and phantoms is None:
+        raise InputError("--phantom-share is of the frames of a store of synthetic hearts: give --phantoms too")
     with ExitStack() as opened:
         data = [opened.enter_context(Store(path)) for path in stores]
         groups = data[0].groups()
@@ -85,6 +91,7 @@ def train(
             learning_rate=learning_rate,
             channels=channels,
             size=size,
+            phantom_share=phantom_share,
         )
         made_up = opened.enter_context(Store(phantoms)) if phantoms else None
         progress = train_shown(data, split, output, config, phantoms=made_up, start=start, device=device, resume=resume)
@@ -108,6 +115,23 @@ def average(
     with ExitStack() as opened:
         average_runs([opened.enter_context(Store(path)) for path in stores], runs, output)
     say(f"{output}: the mean of {len(runs)} runs; go on with `apical export {output} -o MODEL`")
+
+
+def restore(
+    model: Annotated[str, typer.Argument(help="Installed model, or the folder of one.")],
+    stores: Stores,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Run folder to write.")],
+) -> None:
+    """Write a released model as a run again, to go on from with own patients (`apical train --start`) or to average."""
+    from contextlib import ExitStack
+
+    from apical.models import find_model
+    from apical.network.restoring import restore_run
+    from apical.store import Store
+
+    with ExitStack() as opened:
+        restore_run(find_model(model), [opened.enter_context(Store(path)) for path in stores], output)
+    say(f"{output}: the network of {model}; go on with `apical train STORE -o RUN --start {output}`")
 
 
 def export(
@@ -170,4 +194,4 @@ def models(as_json: Json = False) -> None:
     print_table(table)
 
 
-COMMANDS = (train, average, export, models)
+COMMANDS = (train, average, restore, export, models)

@@ -51,6 +51,7 @@ def make_recipe(
     learning_rate: float | None,
     channels: str | None,
     size: int | None,
+    phantom_share: float | None = None,
 ) -> TrainConfig:
     """Return the recipe that the options name; what is not given stays as `TrainConfig` has it.
 
@@ -74,6 +75,7 @@ def make_recipe(
         "batch": batch,
         "learning_rate": learning_rate,
         "size": size,
+        "phantom_share": phantom_share,
         "unet": UNetConfig(levels) if levels else None,
     }
     given = {k: v for k, v in asked.items() if v is not None}

@@ -8,7 +8,9 @@ flips: a heart that is shown upside down is turned before the network sees it.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,6 +56,11 @@ class AugmentConfig:
     reject_probability: float = 0.15
     reject: float = 0.2
     """Highest grey level, as a share of white, that a scanner's reject setting turns black."""
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> AugmentConfig:
+        """Return what a recipe read from JSON holds; settings that it does not name are as they are today."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})  # type: ignore[arg-type]
 
 
 class Augment:

@@ -74,8 +74,7 @@ def average_runs(stores: Sequence[Store], runs: Sequence[Path], output: Path) ->
     views, size = tuple(recipe["views"]), int(recipe["size"])
     learned = load_frames(stores, split["train"], size, views)
     watched = load_frames(stores[:1], split["validation"], size, views) if split["validation"] else None
-    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in recipe["augment"].items()}
-    augment = AugmentConfig(**settings)  # type: ignore[arg-type]
+    augment = AugmentConfig.from_dict(recipe["augment"])
 
     make_folder(output)
     write_tensors(output / BEST, network.state_dict(), {"config": json.dumps(recipe["unet"])})

@@ -1,0 +1,190 @@
+"""A released model as a run again: to go on from with one's own patients, or to average.
+
+The exported file has each batch norm folded into the convolution before it. Unfolded again, the network gives what it
+gave: but training normalises by the batch, so a norm must also know what its convolution gives on pictures as they
+are learned from. That is measured anew, on the frames of the stores.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from apical.errors import ModelError
+from apical.files import make_folder, refuse_existing, write_text
+from apical.models import Model
+from apical.network.augment import Augment, AugmentConfig
+from apical.network.checkpoint import BEST, FAMILIARITY, LAST, ORIENTATION, Progress, save_checkpoint, write_tensors
+from apical.network.dataset import Frames, load_frames
+from apical.network.manifest import MANIFEST
+from apical.network.released import end_run
+from apical.network.unet import UNet, UNetConfig
+from apical.store import Store
+
+_ENOUGH = 500
+"""Augmented pictures that tell what a convolution gives."""
+_BATCH = 16
+_TRAINED = 1.5
+"""Deviation of a convolution's weights after training, in units of the one that it began with."""
+
+
+def restore_run(model: Model, stores: Sequence[Store], output: Path) -> None:
+    """Write a released model as a finished run.
+
+    Its manifest is what the model says of its training: whom it saw stays known.
+
+    Parameters
+    ----------
+    stores
+        Frames to measure the norms on. Of the model's own patients those that it learned from, as far as the
+        first store holds any; else all of the first store.
+
+    Raises
+    ------
+    OutputError
+        When the folder holds a run already.
+    ModelError
+        When the network in the file is none that `apical export` wrote of such a description.
+    """
+    refuse_existing(output / MANIFEST, overwrite=False)
+    training = model.config["training"]
+    recipe = training["recipe"]
+    held = set(stores[0].patients)
+    patients = [p for p in training["split"]["train"] if p in held] or stores[0].patients
+    learned = load_frames(stores, patients, model.size, model.views)
+    augment = AugmentConfig.from_dict(recipe["augment"])
+
+    tensors = _tensors_of(model)
+    network = UNet(UNetConfig(tuple(recipe["unet"]["channels"]), model.frames))
+    try:
+        _unfold(network, tensors)
+    except (KeyError, IndexError, RuntimeError) as error:
+        raise ModelError(f"{model.onnx}: not the network that its config.json describes ({error})") from error
+    _measure_norms(network, learned, augment, recipe["seed"])
+
+    make_folder(output)
+    write_tensors(output / BEST, network.state_dict(), {"config": json.dumps(recipe["unet"])})
+    progress = Progress(
+        epoch=training["epoch"], seconds=training["seconds"], best_epoch=training["best_epoch"], finished=True
+    )
+    save_checkpoint(output / LAST, network, copy.deepcopy(network), torch.optim.AdamW(network.parameters()), progress)
+    for file, part in ((FAMILIARITY, "familiarity."), (ORIENTATION, "orientation.")):
+        if known := {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}:
+            write_tensors(output / file, known, {})
+    # What tells the display is missing in models of before it.
+    end_run(output, network, learned, None, augment, recipe["seed"])
+    write_text(output / MANIFEST, json.dumps(_manifest(model), indent=1))
+
+
+def _manifest(model: Model) -> dict[str, Any]:
+    training: Mapping[str, Any] = model.config["training"]
+    kept = {k: v for k, v in training.items() if k not in ("epoch", "best_epoch", "seconds")}
+    return {"apical": model.config["apical_version"], **kept, "restored": {"name": model.name, "sha256": model.sha256}}
+
+
+def _tensors_of(model: Model) -> dict[str, Tensor]:
+    """Return the file's tensors by name; those of folded convolutions as `folded.N.weight` and `.bias`, in order."""
+    graph = onnx.load(str(model.onnx)).graph
+    values = {t.name: torch.from_numpy(np.array(numpy_helper.to_array(t))) for t in graph.initializer}
+    named = {k: v for k, v in values.items() if "::" not in k}
+    folded = [n.input for n in graph.node if n.op_type == "Conv" and n.input[1] not in named]
+    for number, (_, weight, bias) in enumerate(folded):
+        named |= {f"folded.{number}.weight": values[weight], f"folded.{number}.bias": values[bias]}
+    return named
+
+
+def _norms(network: UNet) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    """Return each convolution and the norm behind it, in the order in which they are used."""
+    found = []
+    for part in (*network.down, *reversed(network.up)):
+        layers = list(part.children())
+        found += [
+            (layer, behind)
+            for layer, behind in pairwise(layers)
+            if isinstance(layer, nn.Conv2d) and isinstance(behind, nn.BatchNorm2d)
+        ]
+    return found
+
+
+@torch.no_grad()
+def _unfold(network: UNet, tensors: Mapping[str, Tensor]) -> None:
+    """Load the weights; every norm adds its convolution's bias and does nothing else yet."""
+    state = network.state_dict()
+    own = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
+    norms = _norms(network)
+    if f"folded.{len(norms)}.weight" in tensors:
+        raise KeyError(f"more than {len(norms)} convolutions")
+    network.load_state_dict(state | own)
+    for number, (convolution, norm) in enumerate(norms):
+        weight, bias = tensors[f"folded.{number}.weight"], tensors[f"folded.{number}.bias"]
+        if weight.shape != convolution.weight.shape:
+            raise KeyError(f"convolution {number} is {tuple(weight.shape)}, not {tuple(convolution.weight.shape)}")
+        convolution.weight.copy_(weight)
+        _place(norm, torch.zeros_like(bias), torch.ones_like(bias), bias)
+
+
+def _place(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, bias: Tensor) -> None:
+    """Let a norm add `bias` and nothing else, with this mean and variance as what it has seen."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(variance)
+    norm.weight.copy_((variance + norm.eps).sqrt())
+    norm.bias.copy_(bias + mean)
+
+
+def _rescale(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    """Give each channel's weights the size that training leaves them at; behind a norm it changes nothing.
+
+    Folding took the norm's gain into them, and small ones would be moved too far by each step of Adam.
+    """
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    weight = convolution.weight
+    begun = (3 * weight[0].numel()) ** -0.5  # PyTorch's initial weights: uniform within 1 / sqrt(fan in)
+    factor = _TRAINED * begun / weight.flatten(1).std(dim=1).clamp(min=1e-12)
+    weight.mul_(factor[:, None, None, None])
+    norm.running_mean.mul_(factor)
+    gain = norm.weight / (norm.running_var + norm.eps).sqrt()
+    norm.running_var.mul_(factor.square())
+    norm.weight.copy_(gain / factor * (norm.running_var + norm.eps).sqrt())
+
+
+@torch.no_grad()
+def _measure_norms(network: UNet, frames: Frames, config: AugmentConfig, seed: int) -> None:
+    """Give every norm the mean and variance of what its convolution gives; what the network gives stays the same."""
+    norms = _norms(network)
+    moments = [torch.zeros(2, norm.num_features, dtype=torch.float64) for _, norm in norms]
+
+    def watch(number: int) -> Any:
+        def hook(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+            variance, mean = torch.var_mean(given[0], dim=(0, 2, 3), correction=0)
+            moments[number] += len(given[0]) * torch.stack([mean, variance + mean.square()]).double()
+
+        return hook
+
+    hooks = [norm.register_forward_pre_hook(watch(i)) for i, (_, norm) in enumerate(norms)]
+    generator = torch.Generator().manual_seed(seed)
+    augment = Augment(config, generator)
+    network.eval()
+    chosen = torch.randperm(len(frames), generator=generator)[:_ENOUGH]
+    for picked in torch.split(chosen, _BATCH):
+        moved, _ = augment(frames.images[picked, : network.config.frames], frames.masks[picked])
+        network(moved)
+    for hook in hooks:
+        hook.remove()
+    for (convolution, norm), total in zip(norms, moments, strict=True):
+        mean, square = (total / len(chosen)).float()
+        added = norm.bias.clone()
+        _place(norm, mean, (square - mean.square()).clamp(min=1e-12), added)
+        _rescale(convolution, norm)
