@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,6 +56,24 @@ def image_is_a_bomb(file: h5py.File) -> None:
     file[FRAME].create_dataset("image", (200_000, 200_000), np.uint8, chunks=(1000, 1000), compression="gzip")
 
 
+def block_swells(file: h5py.File) -> None:
+    """One block of a picture of 1200 pixels, in which 64 MiB are packed."""
+    del file[FRAME]["image"]
+    image = file[FRAME].create_dataset("image", (40, 30), np.uint8, chunks=(40, 30), compression="gzip")
+    image.id.write_direct_chunk((0, 0), zlib.compress(bytes(2**26)))
+
+
+def block_is_no_gzip(file: h5py.File) -> None:
+    del file[FRAME]["image"]
+    image = file[FRAME].create_dataset("image", (40, 30), np.uint8, chunks=(40, 30), compression="gzip")
+    image.id.write_direct_chunk((0, 0), b"pixels")
+
+
+def block_is_larger_than_its_picture(file: h5py.File) -> None:
+    del file[FRAME]["image"]
+    file[FRAME].create_dataset("image", (40, 30), np.uint8, chunks=(40, 30_000), maxshape=(40, None))
+
+
 def frame_is_an_image(file: h5py.File) -> None:
     del file[FRAME]
     file[FRAME] = np.zeros((4, 4), np.uint8)
@@ -74,6 +93,10 @@ OF_A_FRAME = {
     "a group": (image_is_a_group, "a group"),
     "missing": (image_is_missing, "damaged here"),
     "a bomb": (image_is_a_bomb, "larger than is read"),
+    "a block that swells": (block_swells, "more pixels than it has"),
+    "a block that is not packed": (block_is_no_gzip, "damaged here"),
+    "a block larger than its picture": (block_is_larger_than_its_picture, "larger than itself"),
+    "packed otherwise": (replaced("image", IMAGE, compression="lzf"), "packed in a way"),
     "no spacing at all": (attribute(FRAME, "spacing_mm", [0.0, 0.3]), "spacing_mm"),
     "negative spacing": (attribute(FRAME, "spacing_mm", [-0.3, 0.3]), "spacing_mm"),
     "spacing without number": (attribute(FRAME, "spacing_mm", [np.nan, 0.3]), "spacing_mm"),
@@ -96,6 +119,21 @@ def test_a_wrong_frame_is_named(store_path: Path, change: Callable[[h5py.File], 
     assert str(store_path) in str(raised.value)
     assert reason in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_pixels_that_are_not_packed_are_no_damage(store_path: Path):
+    with Store(store_path) as store:
+        expected = store.study("patient0001").frames[2].image
+    with h5py.File(store_path, "a") as file:
+        del file[FRAME]["image"]
+        file[FRAME].create_dataset("image", data=expected)
+        mask = file[FRAME]["mask"][()]
+        del file[FRAME]["mask"]
+        file[FRAME].create_dataset("mask", data=mask, chunks=(16, 16))
+    with Store(store_path) as store:
+        frame = store.study("patient0001").frames[2]
+    np.testing.assert_array_equal(frame.image, expected)
+    np.testing.assert_array_equal(frame.reference, mask)
 
 
 def test_the_largest_label_is_no_damage(store_path: Path):

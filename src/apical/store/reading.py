@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -172,7 +174,7 @@ def _readable(where: str) -> Iterator[None]:
     """Turn whatever HDF5 and NumPy say of a damaged file into one line that names the place."""
     try:
         yield
-    except (OSError, LookupError, RuntimeError, TypeError, ValueError, ArithmeticError) as error:
+    except (OSError, LookupError, RuntimeError, TypeError, ValueError, ArithmeticError, zlib.error) as error:
         reason = " ".join(str(error.args[0] if error.args else error).split())
         raise InputError(f"{where}: the store is damaged here ({reason}); prepare it again") from error
 
@@ -183,8 +185,27 @@ def _pixels(item: Any, where: str) -> NDArray[np.uint8]:
         raise InputError(f"{where}: should be uint8 (row, column) and is {found}; prepare it again")
     # Before anything is unpacked: a few bytes can stand for any number of pixels.
     check_size(Path(where), *item.shape)
+    _refuse_swelling(item, where)
     pixels: NDArray[np.uint8] = item[()]
     return pixels
+
+
+def _refuse_swelling(item: h5py.Dataset, where: str) -> None:
+    """HDF5 unpacks a block to whatever it holds, however many pixels the block is said to have: look first."""
+    if item.chunks is None:
+        return
+    settings = item.id.get_create_plist()
+    filters = [settings.get_filter(i)[0] for i in range(settings.get_nfilters())]
+    if filters not in ([], [h5py.h5z.FILTER_DEFLATE]):
+        raise InputError(f"{where}: packed in a way that a store never is; prepare it again")
+    size = math.prod(item.chunks)
+    # A block may reach over the picture's edge, but none is larger than the picture.
+    if any(block > max(side, 1) for block, side in zip(item.chunks, item.shape, strict=True)):
+        raise InputError(f"{where}: its blocks are larger than itself; prepare it again")
+    for index in range(item.id.get_num_chunks() if filters else 0):
+        skipped, data = item.id.read_direct_chunk(item.id.get_chunk_info(index).chunk_offset)
+        if len(data if skipped else zlib.decompressobj().decompress(data, size + 1)) > size:
+            raise InputError(f"{where}: a block unpacks to more pixels than it has; refused")
 
 
 def _grid(attrs: Mapping[str, Any], shape: tuple[int, ...]) -> Grid:

@@ -15,7 +15,7 @@ import numpy as np
 
 from apical import __version__
 from apical.errors import InputError, OutputError
-from apical.files import atomic_write, make_folder, plain_name, refuse_existing, write_text
+from apical.files import FolderLock, atomic_write, make_folder, plain_name, refuse_existing, write_text
 from apical.split import DEFAULT_SEED, split_by_seed
 from apical.store.schema import FORMAT, SCHEMA_VERSION, group_patients
 from apical.study import Frame, Study
@@ -51,13 +51,15 @@ class StoreWriter:
     Raises
     ------
     OutputError
-        When the store exists already, or parts of another job lie beside it, and `overwrite` is not set.
+        When the store exists already, or parts of another job lie beside it, and `overwrite` is not set; or another
+        run is making it.
     """
 
     def __init__(self, path: Path, *, job: Mapping[str, Any] | None = None, overwrite: bool = False) -> None:
         self.path = Path(path)
         refuse_existing(self.path, overwrite=overwrite)
         self._folder = make_folder(self.path.with_name(self.path.name + ".parts"))
+        self._lock = FolderLock(self._folder)
         made_by = {"format": FORMAT, "schema_version": SCHEMA_VERSION, "apical_version": __version__}
         marker = json.dumps({**made_by, **(job or {})}, sort_keys=True)
         if self._marker() != marker:
@@ -158,6 +160,7 @@ class StoreWriter:
         """Delete our own files only; a folder that holds others stays."""
         for path in (*self._folder.glob(f"*{_PART}"), self._folder / _RUN):
             path.unlink(missing_ok=True)
+        self._lock.release()
         with suppress(OSError):
             self._folder.rmdir()
 
