@@ -40,7 +40,9 @@ def finished(folder: Path, *patients: str) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    """Files but for the lock of a run that is still open."""
+    files = (p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != ".apical-lock")
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
 
 
 def test_a_study_is_kept_with_its_files_and_their_names(tmp_path: Path):
@@ -48,7 +50,7 @@ def test_a_study_is_kept_with_its_files_and_their_names(tmp_path: Path):
     assert set(contents(tmp_path)) == {"p1/mask", "p1/stale", "p1/record.json", "summary.json", "table.csv"}
     record = json.loads((tmp_path / "p1" / "record.json").read_text())
     assert len(record.pop("run")) == 64
-    assert record == {"n": 2, "files": ["mask", "stale"]}
+    assert record == {"n": 2, "files": ["mask", "stale"], "input": ""}
 
 
 def test_a_study_that_fails_leaves_nothing(tmp_path: Path):
@@ -98,11 +100,11 @@ def test_a_record_of_another_run_is_never_taken_for_one_of_this(tmp_path: Path):
         (tmp_path / name).unlink()
     before = contents(tmp_path)
     for _ in range(2):  # the second time is the same run going on
-        run = opened(tmp_path, 2)
-        assert run.add("p1", writing(mask="new")) == {"n": 1}
-        for patient in ("p2", "p3"):
-            with pytest.raises(OutputError, match=r"record\.json: exists already"):
-                run.add(patient, writing(mask="new"))
+        with opened(tmp_path, 2) as run:
+            assert run.add("p1", writing(mask="new")) == {"n": 1}
+            for patient in ("p2", "p3"):
+                with pytest.raises(OutputError, match=r"record\.json: exists already"):
+                    run.add(patient, writing(mask="new"))
         assert contents(tmp_path).items() >= before.items()
     run = opened(tmp_path, 2, overwrite=True)
     assert run.add("p1", failing) == run.add("p2", writing(mask="new")) == {"n": 1}
@@ -230,3 +232,27 @@ def test_a_file_of_somebody_else_is_not_replaced(tmp_path: Path):
         with pytest.raises(OutputError, match="mask: exists already"):
             opened(tmp_path).add("p1", writing(curve="new", mask="new"))
         assert contents(tmp_path) == {"p1/mask": b"precious"}
+
+
+def test_two_runs_at_once_are_refused(tmp_path: Path):
+    with opened(tmp_path) as first:
+        with pytest.raises(OutputError, match="another run is writing into it"):
+            opened(tmp_path)
+        first.add("p1", writing(mask="new"))
+        first.finish([], {})
+    assert set(contents(tmp_path)) == {"p1/mask", "p1/record.json", "summary.json", "table.csv"}
+
+
+def test_what_was_made_of_something_else_is_made_again(tmp_path: Path):
+    with opened(tmp_path) as run:
+        run.add("p1", writing(mask="old", stale="old"), made_of="a")
+        run.add("p2", writing(mask="old"), made_of="a")
+        run.add("p3", writing(mask="old"), made_of="a")
+    with opened(tmp_path) as run:
+        assert run.add("p1", writing(mask="new"), made_of="b") == {"n": 1}
+        assert run.add("p2", failing, made_of="a") == {"n": 1}  # of the same: not asked again
+        with pytest.raises(InputError):
+            run.add("p3", failing, made_of="b")
+        run.finish([], {})
+    assert (tmp_path / "p1" / "mask").read_text() == "new"
+    assert sorted(p.name for p in tmp_path.glob("p*/*")) == ["mask", "mask", "record.json", "record.json"]

@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 
 import apical as package
+from apical.cli.mask_source import mask_source
 from apical.errors import ApicalError, ExitCode, InterruptedRunError
-from apical.study import Study
+from apical.models import DEFAULT
+from apical.study import Frame, Grid, Patient, Study
 from cli_runs import EXPERT, Stub, contents, summary
 from commands import Run
 
@@ -65,6 +67,36 @@ def test_a_stopped_segmentation_goes_on(apical: Run, use: Callable[[Stub], None]
     assert kept.stat().st_mtime_ns == stamp
     assert apical(*command[:2], "-o", tmp_path / "whole", "--no-overlay").code == ExitCode.OK
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("command", [("segment", "--no-overlay"), ("measure", "--no-report")])
+def test_a_patient_whose_image_changed_meanwhile_is_done_again(
+    apical: Run, use: Callable[[Stub], None], tree: Path, tmp_path: Path, command: tuple[str, str]
+):
+    def stop(study: Study) -> None:
+        if study.patient.id == "patient0003":
+            raise InterruptedRunError("stop")
+
+    name, option = command
+    use(Stub(before=stop))
+    assert apical(name, tree, "-o", tmp_path / "out", option).code == ExitCode.INTERRUPTED
+    Image.fromarray(np.full((24, 24), 9, np.uint8)).save(tree / "patient0002" / "4CH_ED.png")
+    done: list[str] = []
+    use(Stub(before=lambda study: done.append(study.patient.id)))
+    assert apical(name, tree, "-o", tmp_path / "out", option).code == ExitCode.OK
+    assert done == ["patient0002", "patient0003"]
+    assert apical(name, tree, "-o", tmp_path / "whole", option).code == ExitCode.OK
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_given_masks_that_changed_are_another_input(tmp_path: Path):
+    image = np.zeros((24, 24), np.uint8)
+    study = Study(Patient("patient0001"), (Frame("patient0001_4CH_ED", image, Grid(image.shape)),))
+    hashes = set()
+    for label in (85, 170):
+        Image.fromarray(image + np.uint8(label)).save(tmp_path / "patient0001_4CH_ED.png")
+        hashes.add(mask_source(str(tmp_path), DEFAULT, "auto", "float32").made_of(study))
+    assert len(hashes) == 2
 
 
 # What every result says of its masks

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from apical.errors import OutputError
-from apical.files import atomic_write, make_folder, refuse_existing, write_text
+from apical.files import FolderLock, atomic_write, csv_text, make_folder, read_csv, refuse_existing, write_text
 
 
 def test_takes_its_place_when_the_block_ends(tmp_path: Path) -> None:
@@ -107,3 +109,28 @@ def test_a_full_or_refusing_disk_is_our_error(tmp_path: Path, monkeypatch: pytes
 def test_a_name_too_long_is_an_error_of_the_output(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot be written"), atomic_write(tmp_path / ("a" * 300)):
         pass
+
+
+def test_a_table_holds_no_formula_and_reads_back_as_it_was(tmp_path: Path) -> None:
+    rows = [{"patient": name, "ef": "61.5"} for name in ("=HYPERLINK(1)", "+1", "-1", "@a", "p1", "'quoted", "")]
+    text = csv_text(rows)
+    assert not [line for line in text.splitlines() if line.startswith(("=", "+", "-", "@"))]
+    write_text(tmp_path / "t.csv", text)
+    assert read_csv(tmp_path / "t.csv") == rows
+    assert csv_text([{"bias": -1.5}]) == "bias\n-1.5\n"
+
+
+def test_a_folder_is_one_runs_at_a_time(tmp_path: Path) -> None:
+    lock = FolderLock(tmp_path)
+    with pytest.raises(OutputError, match="another run is writing into it"):
+        FolderLock(tmp_path)
+    lock.release()
+    assert list(tmp_path.iterdir()) == []
+    FolderLock(tmp_path).release()
+
+
+def test_a_killed_run_keeps_nobody_out(tmp_path: Path) -> None:
+    code = "import os, pathlib, sys; from apical.files import FolderLock; FolderLock(pathlib.Path(sys.argv[1])); os.abort()"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, capture_output=True)
+    assert list(tmp_path.iterdir())
+    FolderLock(tmp_path).release()

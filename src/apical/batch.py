@@ -12,20 +12,22 @@ import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from apical.errors import OutputError
-from apical.files import csv_text, make_folder, refuse_existing, write_text
+from apical.files import FolderLock, csv_text, make_folder, refuse_existing, write_text
 
 SUMMARY = "summary.json"
 _RUN = ".apical-run.json"
 _UNFINISHED = ".apical-unfinished"
 _FILES = "files"
 _MADE_IN = "run"
+_MADE_OF = "input"
 
 
 class OutputFolder:
-    """Where a run over many studies writes.
+    """Where a run over many studies writes, one at a time; use as a context manager.
 
     What is there stays as it is until the first study is whole: a run that comes to nothing takes nothing away.
 
@@ -42,7 +44,7 @@ class OutputFolder:
     ------
     OutputError
         When the folder holds a finished run or one with other settings and `overwrite` is not set,
-        or cannot be written to.
+        or cannot be written to; or another run is writing into it.
     """
 
     def __init__(
@@ -57,22 +59,45 @@ class OutputFolder:
         self._begun, self._tried = False, set[str]()
         refuse_existing(folder / SUMMARY, overwrite=overwrite)
         make_folder(folder)
-        marker = folder / _RUN
-        self._resumed = False
-        if marker.exists():
-            self._resumed = _read(marker) == json.loads(self._job)
-            if not self._resumed and not overwrite:
-                raise OutputError(
-                    f"{folder}: holds an interrupted run with other settings; name another folder or add --overwrite"
-                )
-        else:
-            refuse_existing(folder / table, overwrite=overwrite)
+        self._lock = FolderLock(folder)
+        try:
+            self._resumed = self._goes_on()
+        except BaseException:
+            self._lock.release()
+            raise
 
-    def add(self, patient: str, write: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
+    def __enter__(self) -> OutputFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.release()
+
+    def _goes_on(self) -> bool:
+        """Whether this run goes on with an interrupted one; refuses what may not be replaced."""
+        refuse_existing(self.folder / SUMMARY, overwrite=self._overwrite)
+        marker = self.folder / _RUN
+        if not marker.exists():
+            refuse_existing(self.folder / self._table, overwrite=self._overwrite)
+            return False
+        same: bool = _read(marker) == json.loads(self._job)
+        if not same and not self._overwrite:
+            raise OutputError(
+                f"{self.folder}: holds an interrupted run with other settings; name another folder or add --overwrite"
+            )
+        return same
+
+    def add(self, patient: str, write: Callable[[Path], Mapping[str, Any]], *, made_of: str = "") -> dict[str, Any]:
         """Return the record of a study; `write` makes it, and the study's files in the folder that it is given.
 
         Where the interrupted run had finished the study, its record is returned and nothing is written. An
         error of `write` goes on to the caller, and nothing of the study is kept.
+
+        Parameters
+        ----------
+        made_of
+            Hash of what the study is made of. What the interrupted run had made of something else is made again.
 
         Raises
         ------
@@ -82,13 +107,15 @@ class OutputFolder:
         place = self.folder / patient
         if self._finished_before(place / self._record):
             kept = _read(place / self._record)
-            return {name: value for name, value in kept.items() if name not in (_FILES, _MADE_IN)}
+            if kept.get(_MADE_OF, "") == made_of:
+                return {name: value for name, value in kept.items() if name not in (_FILES, _MADE_IN, _MADE_OF)}
+            (place / self._record).rename(place / self._replaced)
         self._tried.add(patient)
         apart = self.folder / _UNFINISHED
         shutil.rmtree(apart, ignore_errors=True)  # of a run that was killed
         try:
             values = dict(write(make_folder(apart)))
-            self._keep(place, apart, values)
+            self._keep(place, apart, values, made_of)
         finally:
             shutil.rmtree(apart, ignore_errors=True)
         return values
@@ -113,8 +140,9 @@ class OutputFolder:
         write_text(self.folder / self._table, csv_text(rows), overwrite=True)
         write_text(self.folder / SUMMARY, json.dumps(summary, indent=1), overwrite=True)
         (self.folder / _RUN).unlink(missing_ok=True)
+        self._lock.release()
 
-    def _keep(self, place: Path, apart: Path, values: Mapping[str, Any]) -> None:
+    def _keep(self, place: Path, apart: Path, values: Mapping[str, Any], made_of: str) -> None:
         """Put a whole study into its folder, its record last."""
         files = {path.name for path in apart.iterdir()}
         # An earlier run's record is looked at too: it is only set aside when this run begins.
@@ -139,7 +167,7 @@ class OutputFolder:
             raise OutputError(f"{place}: cannot be written to ({error.strerror or error})") from error
         for name in ours - files:
             (place / name).unlink(missing_ok=True)
-        record = {**values, _FILES: sorted(files), _MADE_IN: self._made_in}
+        record = {**values, _FILES: sorted(files), _MADE_IN: self._made_in, _MADE_OF: made_of}
         write_text(place / self._record, json.dumps(record, indent=1), overwrite=True)
         (place / self._replaced).unlink()
 

@@ -7,9 +7,11 @@ import io
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from apical.errors import InputError, OutputError
 
@@ -100,6 +102,37 @@ def make_folder(folder: Path | str) -> Path:
     return folder
 
 
+class FolderLock:
+    """Keeps other runs out of a folder until `release`, or until this process ends, however it ends.
+
+    Where a file system knows no locks, nobody is kept out.
+
+    Raises
+    ------
+    OutputError
+        Another run is writing into the folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._lock = FileLock(folder / ".apical-lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise OutputError(
+                f"{folder}: another run is writing into it; wait for it to end or choose another folder"
+            ) from error
+        except (OSError, NotImplementedError):
+            pass
+
+    def release(self) -> None:
+        """Let others in, and leave nothing behind."""
+        if self._lock.is_locked:
+            # While it is still held: a run that comes now must not find the file and lose it.
+            with suppress(OSError):
+                Path(self._lock.lock_file).unlink()
+        self._lock.release()
+
+
 def _temporary_beside(target: Path) -> Path:
     suffix = "".join(target.suffixes[-2:]) if target.name.endswith(".gz") else target.suffix
     try:
@@ -129,6 +162,8 @@ def write_text(target: Path | str, text: str, *, overwrite: bool = False) -> Non
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return rows as CSV under one header: every column of any row, None and what is missing as an empty cell.
 
+    Text that a spreadsheet would take for a formula begins with an apostrophe; `read_csv` takes it away.
+
     Examples
     --------
     >>> print(csv_text([{"patient": "p1", "edv_ml": 120.5}, {"patient": "p2", "edv_ml": None}]), end="")
@@ -141,10 +176,23 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
 
 
-def csv_cell(text: str) -> str:
-    """Return text that a spreadsheet will not take for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Read rows that `csv_text` has written, every value as text."""
+    with path.open(newline="", encoding="utf-8") as handle:
+        return [{name: _text(cell) for name, cell in row.items()} for row in csv.DictReader(handle)]
+
+
+def _cell(value: Any) -> Any:
+    return f"'{value}" if _is_formula(value) else value
+
+
+def _text(cell: Any) -> Any:
+    return cell[1:] if isinstance(cell, str) and cell.startswith("'") and _is_formula(cell[1:]) else cell
+
+
+def _is_formula(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))

@@ -8,10 +8,12 @@ translate.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,6 +161,17 @@ class Study:
         return (*self.frames, *self.clips)
 
     @property
+    def content_sha256(self) -> str:
+        """Hash of all that results can depend on: pixels, grids and what is known; not of where the files lie."""
+        digest = hashlib.sha256(repr((self.patient, self.notes)).encode())
+        for item in self.items:
+            for known in fields(item):
+                if known.name != "source":
+                    digest.update(f"\n{known.name} ".encode())
+                    _add_to(digest, getattr(item, known.name))
+        return digest.hexdigest()
+
+    @property
     def references(self) -> dict[str, Mask]:
         """Expert masks by frame name."""
         return {f.name: f.reference for f in self.frames if f.reference is not None}
@@ -213,6 +226,15 @@ class Segmentation(Mapping[str, NDArray[np.uint8]]):
     orientations: Mapping[str, Orientation] = field(default_factory=dict)
     """How the heart is shown, by frame or clip name; another than the standard picture was turned for the model."""
 
+    @property
+    def content_sha256(self) -> str:
+        """Hash of the names and masks."""
+        digest = hashlib.sha256()
+        for name, mask in sorted(self.masks.items()):
+            digest.update(f"\n{name} ".encode())
+            _add_to(digest, mask)
+        return digest.hexdigest()
+
     def __getitem__(self, name: str) -> NDArray[np.uint8]:
         return self.masks[name]
 
@@ -221,3 +243,11 @@ class Segmentation(Mapping[str, NDArray[np.uint8]]):
 
     def __len__(self) -> int:
         return len(self.masks)
+
+
+def _add_to(digest: hashlib._Hash, value: Any) -> None:
+    if isinstance(value, np.ndarray):
+        digest.update(f"{value.shape} {value.dtype} ".encode())
+        digest.update(np.ascontiguousarray(value).data)
+    else:
+        digest.update(repr(value).encode())

@@ -60,7 +60,7 @@ def segment(
     from apical.batch import OutputFolder
     from apical.cli.mask_source import predicted
     from apical.cli.patients import each_study, keep_each
-    from apical.files import csv_cell, refuse_inside
+    from apical.files import refuse_inside
     from apical.segment import Segmenter
 
     if file_format not in ("mhd", "nii.gz", "png"):
@@ -71,22 +71,22 @@ def segment(
     source = predicted(Segmenter.load(model, runtime, threads, precision))
     job = {
         "inputs": [os.path.realpath(path) for path in inputs],
-        **source.made_by,
+        **source.settings,
         "spacing_mm": spacing_mm,
         "format": file_format,
         "per_frame": per_frame,
         "overlay": overlay,
     }
-    folder = OutputFolder(output, job, record="segmentation.json", table="summary.csv", overwrite=overwrite)
     left_out = LeftOut()
 
     def make(study: Study, place: Path) -> Record:
         return _segment_study(study, source, place, file_format, per_frame=per_frame, overlay=overlay)
 
-    records = keep_each(each_study(inputs, left_out, spacing_mm), folder, left_out, make)
-    rows = [row | {k: csv_cell(row[k]) for k in ("patient", "name")} for record in records for row in record["images"]]
-    summary = {**source.made_by, "patients": records, "left_out": left_out.items}
-    folder.finish(rows, summary)
+    with OutputFolder(output, job, record="segmentation.json", table="summary.csv", overwrite=overwrite) as folder:
+        records = keep_each(each_study(inputs, left_out, spacing_mm), folder, left_out, make, source.made_of)
+        rows = [row for record in records for row in record["images"]]
+        summary = {**source.made_by, "patients": records, "left_out": left_out.items}
+        folder.finish(rows, summary)
     if as_json:
         print_json(summary)
     say(f"{output}: {len(rows)} masks of {len(records)} patients, by {source.model} on {source.runtime}")
@@ -227,7 +227,7 @@ def measure(
         "inputs": [os.path.realpath(path) for path in inputs],
         "patients": patients,
         "from": masks if masks in (None, "reference") else os.path.realpath(masks),
-        **source.made_by,
+        **source.settings,
         "spacing_mm": spacing_mm,
         "known": known,
         "report": report,
@@ -235,26 +235,24 @@ def measure(
         "dicom": dicom,
         "save_masks": save_masks,
     }
-    folder = OutputFolder(output, job, record="measurements.json", table="measurements.csv", overwrite=overwrite)
     left_out = LeftOut()
 
     def make(study: Study, place: Path) -> Record:
         study = with_known(study, known)
         return _measure_study(study, source, place, report=report, film=film, dicom=dicom, save_masks=save_masks)
 
-    records = keep_each(each_study(inputs, left_out, spacing_mm, wanted), folder, left_out, make)
-    rows = [row for record in records for row in record["rows"]]
-    statuses = _statuses(records)
-    summary = {**source.made_by, "statuses": statuses, "left_out": left_out.items}
-    folder.finish(rows, summary)
+    table = "measurements.csv"
+    with OutputFolder(output, job, record="measurements.json", table=table, overwrite=overwrite) as folder:
+        records = keep_each(each_study(inputs, left_out, spacing_mm, wanted), folder, left_out, make, source.made_of)
+        rows = [row for record in records for row in record["rows"]]
+        statuses = _statuses(records)
+        summary = {**source.made_by, "statuses": statuses, "left_out": left_out.items}
+        folder.finish(rows, summary)
     if as_json:
         print_json(summary | {"patients": records})
     for definition, counts in statuses.items():
         say(f"{definition}: " + ", ".join(f"{n} {status}" for status, n in counts.items()))
-    say(
-        f"{output}: {len(records)} patients; see measurements.csv"
-        + (" and each patient's report.html" if report else "")
-    )
+    say(f"{output}: {len(records)} patients; see {table}" + (" and each patient's report.html" if report else ""))
     exit_partial(left_out)
 
 

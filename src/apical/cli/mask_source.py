@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,8 @@ class MaskSource:
     model: str | None = None
     model_sha256: str | None = None
     runtime: str | None = None
+    description_sha256: str | None = None
+    """Hash of what the model says of itself: its intervals are measured with, too."""
 
     @property
     def made_by(self) -> dict[str, Any]:
@@ -36,11 +40,22 @@ class MaskSource:
             "apical_version": __version__,
         }
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a run must have in common with the interrupted one that it goes on with."""
+        return self.made_by | {"description_sha256": self.description_sha256}
+
+    def made_of(self, study: Study) -> str:
+        """Return a hash of a study, and of its masks where they are given."""
+        content = study.content_sha256
+        return content if self.model is not None else f"{content} {self.predict(study).content_sha256}"
+
 
 def predicted(segmenter: Segmenter) -> MaskSource:
     """Masks that a model makes."""
     name, runtime = segmenter.model.name, segmenter.runtime
-    return MaskSource(segmenter.segment, f"{name}, {runtime}", name, segmenter.model.config["sha256"], runtime)
+    description = hashlib.sha256(json.dumps(segmenter.model.config, sort_keys=True).encode()).hexdigest()
+    return MaskSource(segmenter.segment, f"{name}, {runtime}", name, segmenter.model.sha256, runtime, description)
 
 
 def mask_source(

@@ -39,9 +39,15 @@ def each_study(
 
 
 def keep_each(
-    studies: Iterable[Study], folder: OutputFolder, left_out: LeftOut, make: Callable[[Study, Path], Record]
+    studies: Iterable[Study],
+    folder: OutputFolder,
+    left_out: LeftOut,
+    make: Callable[[Study, Path], Record],
+    made_of: Callable[[Study], str],
 ) -> list[Record]:
     """Write every study by `make`, into the folder that it is given; a study that it cannot use is left out.
+
+    What an interrupted run has made of the same, as `made_of` tells, is taken from it.
 
     Raises
     ------
@@ -55,7 +61,7 @@ def keep_each(
         try:
             plain_name(study.patient.id, next((item.source for item in study.items if item.source), Path()))
             _refuse_own_images(study, folder.folder / study.patient.id)
-            records.append(folder.add(study.patient.id, partial(make, study)))
+            records.append(folder.add(study.patient.id, partial(make, study), made_of=made_of(study)))
         except InputError as error:
             left_out(next((item.source for item in study.items if item.source), Path(study.patient.id)), error)
     if records:

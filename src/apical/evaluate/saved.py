@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
-from typing import Any
 
 from apical.anatomy import Phase, Structure, View
 from apical.errors import InputError
@@ -13,6 +11,7 @@ from apical.evaluate.bootstrap import Bootstrap
 from apical.evaluate.evaluation import FRAMES_CSV, PATIENTS_CSV, SINGLE_PLANE_CSV, SUMMARY_JSON, Evaluation
 from apical.evaluate.geometry import FrameScore, StructureScore
 from apical.evaluate.volumes import QUANTITIES, VolumePair
+from apical.files import read_csv
 
 
 def read_evaluation(folder: Path) -> Evaluation:
@@ -56,7 +55,7 @@ def read_frames(path: Path) -> list[FrameScore]:
     """
     grouped: dict[tuple[str, str], list[dict[str, str]]] = {}
     try:
-        for row in _rows(path):
+        for row in read_csv(path):
             grouped.setdefault((row["patient"], row["frame"]), []).append(row)
         return [_frame_score(rows) for rows in grouped.values()]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -72,14 +71,9 @@ def read_volumes(path: Path) -> list[VolumePair]:
         If the file is not such a table.
     """
     try:
-        return [_volume_pair(row) for row in _rows(path)]
+        return [_volume_pair(row) for row in read_csv(path)]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a patients.csv of `apical evaluate` ({error})") from error
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    with path.open(newline="", encoding="utf-8") as handle:
-        return list(csv.DictReader(handle))
 
 
 def _optional(text: str) -> float | None:

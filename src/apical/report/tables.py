@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from apical.calibration import QUANTITIES
 from apical.cycle.measured import BeatSummary
-from apical.files import csv_cell
 from apical.measure.results import Finding, Measurements, VolumeDefinition, Volumes
 
 TableRow = dict[str, str | float | None]
@@ -34,7 +33,7 @@ def measurement_rows(
     rows: list[TableRow] = []
     for definition, volumes in measurements.volumes.items():
         document = volumes.as_dict()
-        row: TableRow = {"patient": csv_cell(measurements.patient.id), "definition": definition.value}
+        row: TableRow = {"patient": measurements.patient.id, "definition": definition.value}
         row |= {name: document[name] for name in ("method", "edv_ml", "esv_ml", "ef_percent", "status")}
         row["findings"] = "; ".join(dict.fromkeys(_code(f) for f in volumes.findings))
         row |= {name: document[name] for name in ("sv_ml", "ef_reference_range", "ef_grade", "absent_because")}
