@@ -130,7 +130,7 @@ def test_a_folder_is_one_runs_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_killed_run_keeps_nobody_out(tmp_path: Path) -> None:
-    code = "import os, pathlib, sys; from apical.files import FolderLock; FolderLock(pathlib.Path(sys.argv[1])); os.abort()"
+    code = "import os, pathlib, sys; from apical.files import FolderLock as L; L(pathlib.Path(sys.argv[1])); os.abort()"
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, capture_output=True)
     assert list(tmp_path.iterdir())
     FolderLock(tmp_path).release()

@@ -172,11 +172,12 @@ class Heart:
         Parameters
         ----------
         view
-            Apical view; it passes through the middle of every disk.
+            Apical view; it passes through the middle of every disk, also where the heart is bent out of it: a
+            curved view then, and no plane.
         along_mm, across_mm
             Heart coordinates of the points in mm, arrays of one shape.
         tilt_deg
-            Angle between view plane and long axis: 0 shows the true length, more foreshortens it.
+            Angle between the view and the middles of the disks: 0 shows the true length, more foreshortens it.
         """
         tilt = math.radians(tilt_deg)
         across = across_mm - self.axis_shift_mm(view, along_mm * math.cos(tilt))
