@@ -245,14 +245,19 @@ def test_two_runs_at_once_are_refused(tmp_path: Path):
 
 def test_what_was_made_of_something_else_is_made_again(tmp_path: Path):
     with opened(tmp_path) as run:
-        run.add("p1", writing(mask="old", stale="old"), made_of="a")
-        run.add("p2", writing(mask="old"), made_of="a")
-        run.add("p3", writing(mask="old"), made_of="a")
+        run.add("p1", writing(mask="old", stale="old"), made_of=lambda: "a")
+        run.add("p2", writing(mask="old"), made_of=lambda: "a")
+        run.add("p3", writing(mask="old"), made_of=lambda: "a")
+        run.add("p4", writing(mask="old"), made_of=lambda: "a")
     with opened(tmp_path) as run:
-        assert run.add("p1", writing(mask="new"), made_of="b") == {"n": 1}
-        assert run.add("p2", failing, made_of="a") == {"n": 1}  # of the same: not asked again
+        assert run.add("p1", writing(mask="new"), made_of=lambda: "b") == {"n": 1}
+        assert run.add("p2", failing, made_of=lambda: "a") == {"n": 1}  # of the same: not asked again
         with pytest.raises(InputError):
-            run.add("p3", failing, made_of="b")
+            run.add("p3", failing, made_of=lambda: "b")
+        with pytest.raises(ZeroDivisionError):
+            run.add("p4", writing(mask="new"), made_of=lambda: str(1 / 0))
         run.finish([], {})
     assert (tmp_path / "p1" / "mask").read_text() == "new"
-    assert sorted(p.name for p in tmp_path.glob("p*/*")) == ["mask", "mask", "record.json", "record.json"]
+    assert sorted(contents(tmp_path)) == [
+        "p1/mask", "p1/record.json", "p2/mask", "p2/record.json", "summary.json", "table.csv",
+    ]  # fmt: skip

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 import apical as package
-from apical.cli.mask_source import mask_source
+from apical.cli.mask_source import MaskSource, mask_source
 from apical.errors import ApicalError, ExitCode, InterruptedRunError
 from apical.models import DEFAULT
-from apical.study import Frame, Grid, Patient, Study
+from apical.study import Frame, Grid, Patient, Segmentation, Study
 from cli_runs import EXPERT, Stub, contents, summary
 from commands import Run
 
@@ -97,6 +97,18 @@ def test_given_masks_that_changed_are_another_input(tmp_path: Path):
         Image.fromarray(image + np.uint8(label)).save(tmp_path / "patient0001_4CH_ED.png")
         hashes.add(mask_source(str(tmp_path), DEFAULT, "auto", "float32").made_of(study))
     assert len(hashes) == 2
+
+
+def test_of_dicom_the_header_counts_where_it_is_written_on(tmp_path: Path):
+    image = np.zeros((24, 24), np.uint8)
+    frame = Frame("a", image, Grid(image.shape), source=tmp_path / "a.dcm")
+    source = MaskSource(lambda study: Segmentation({"a": image}), "a tool")
+    hashes: dict[bool, set[str]] = {False: set(), True: set()}
+    for header in (b"one name", b"another name"):
+        (tmp_path / "a.dcm").write_bytes(header)
+        for with_files, found in hashes.items():
+            found.add(source.made_of(Study(Patient("p"), (frame,)), with_files=with_files))
+    assert {with_files: len(found) for with_files, found in hashes.items()} == {False: 1, True: 2}
 
 
 # What every result says of its masks

@@ -152,6 +152,8 @@ def test_an_unknown_model_or_runtime_is_an_error(apical: Run, phantoms: Path, tm
         ("measure", "PHANTOM", "-o", "OUT", "--sex", "unknown"),
         ("train", "NOTHING", "-o", "OUT"),
         ("train", "NOTHING", "-o", "OUT", "--view", "PLAX"),
+        ("train", "NOTHING", "-o", "OUT", "--phantom-share", "0.2"),
+        ("restore", "apical-unet", "NOTHING", "-o", "OUT"),
         ("evaluate", "NOTHING", "PHANTOM", "-o", "OUT"),
         ("export", "NOTHING", "-o", "OUT"),
         ("info", "NOTHING"),

@@ -112,7 +112,7 @@ def test_a_name_too_long_is_an_error_of_the_output(tmp_path: Path) -> None:
 
 
 def test_a_table_holds_no_formula_and_reads_back_as_it_was(tmp_path: Path) -> None:
-    rows = [{"patient": name, "ef": "61.5"} for name in ("=HYPERLINK(1)", "+1", "-1", "@a", "p1", "'quoted", "")]
+    rows = [{"patient": name, "ef": "61.5"} for name in ("=HYPERLINK(1)", "+1", "-1", "@a", "p1", "'quoted", "'=x", "")]
     text = csv_text(rows)
     assert not [line for line in text.splitlines() if line.startswith(("=", "+", "-", "@"))]
     write_text(tmp_path / "t.csv", text)

@@ -275,3 +275,4 @@ def test_the_learning_rate_warms_up_and_ends_low():
     assert learning_rate(config, 0, 0.0) == pytest.approx(config.learning_rate / 10)
     assert learning_rate(config, 10, 0.0) == pytest.approx(config.learning_rate)
     assert learning_rate(config, 1000, 1.0) == pytest.approx(0.005 * config.learning_rate)
+    assert learning_rate(replace(config, final_rate=0.4), 1000, 1.0) == pytest.approx(0.4 * config.learning_rate)

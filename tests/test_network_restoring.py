@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="training needs `pip install apical[train]`")
 
 from apical.errors import ExitCode, InputError, ModelError, OutputError
-from apical.models import Model, find_model
+from apical.models import Model, find_model, installed_models
 from apical.network.averaging import average_runs
 from apical.network.checkpoint import read_tensors
 from apical.network.export import export, load_run
-from apical.network.restoring import restore_run
+from apical.network.restoring import read_model, restore_run
 from apical.network.training import train
 from apical.store import Store
 from commands import Run
@@ -75,7 +77,7 @@ def test_each_norm_knows_what_its_convolution_gives(folder: Path, store: Store):
 def test_whom_the_model_saw_stays_known(folder: Path, store: Store, model: Model, tmp_path: Path):
     manifest, earlier = (json.loads((folder / run / "manifest.json").read_text()) for run in ("again", "run"))
     assert manifest["split"] == earlier["split"]
-    assert manifest["restored"] == {"name": "model", "sha256": model.sha256}
+    assert manifest["restored"] == {"name": "model", "sha256": model.sha256, "averaged": None}
     other = replace(SPLIT, train=("patient0002",), validation=("patient0003",), test=("patient0001",))
     with pytest.raises(InputError, match="to be unseen"):
         train(store, other, tmp_path / "on", SMALL, start=folder / "again", device="cpu")
@@ -104,18 +106,75 @@ def test_a_run_is_not_replaced(folder: Path, store: Store, model: Model):
         restore_run(model, [store], folder / "again")
 
 
-@pytest.mark.parametrize("channels", [[8, 24], [8, 16, 24], [8]])
-def test_a_network_of_another_size_is_refused(
-    folder: Path, store: Store, tmp_path: Path, channels: list[int]
+def test_a_mean_is_a_run_like_any_other(folder: Path, store: Store, tmp_path: Path):
+    train(store, SPLIT, tmp_path / "on", SMALL, start=folder / "run", device="cpu")
+    average_runs([store], [folder / "run", tmp_path / "on"], tmp_path / "mean")
+    export(tmp_path / "mean", tmp_path / "model")
+    restore_run(find_model(tmp_path / "model"), [store], tmp_path / "again")
+    train(store, SPLIT, tmp_path / "further", SMALL, start=tmp_path / "again", device="cpu")
+    average_runs([store], [tmp_path / "again", tmp_path / "further"], tmp_path / "mean2")
+    export(tmp_path / "again", tmp_path / "exported")
+    assert len(find_model(tmp_path / "exported").config["training"]["restored"]["averaged"]) == 2
+
+
+def changed(config: dict[str, Any], keys: str, value: object) -> None:
+    *path, last = keys.split(".")
+    for key in path:
+        config = config[key]
+    if value is None:
+        del config[last]
+    else:
+        config[last] = value
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        *[("training.recipe.unet.channels", channels) for channels in ([8, 24], [8, 16, 24], [8], [], "abc", 8)],
+        ("training", None),
+        ("training", []),
+        ("training.recipe", None),
+        ("training.recipe.augment", {"elbow": 1}),
+        ("training.recipe.seed", "x"),
+        ("training.epoch", None),
+        ("training.split", {"train": [[]]}),
+        ("apical_version", None),
+        ("input.size", 65),
+        ("input.size", 0),
+        ("input.frames", 1),
+    ],
+)
+def test_a_description_that_does_not_fit_is_refused(
+    folder: Path, store: Store, tmp_path: Path, keys: str, value: object
 ):
     shutil.copytree(folder / "model", tmp_path / "model")
     path = tmp_path / "model" / "config.json"
     config = json.loads(path.read_text())
-    config["training"]["recipe"]["unet"]["channels"] = channels
+    changed(config, keys, value)
     path.write_text(json.dumps(config))
-    with pytest.raises(ModelError, match="not the network that its config"):
+    with pytest.raises(ModelError, match="no network with the description") as raised:
         restore_run(find_model(tmp_path / "model"), [store], tmp_path / "again")
+    assert "\n" not in str(raised.value)
     assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.parametrize("content", [b"no network", b"", b"\x08\x07"])
+def test_a_file_that_is_no_network_is_refused(folder: Path, store: Store, tmp_path: Path, content: bytes):
+    shutil.copytree(folder / "model", tmp_path / "model")
+    (tmp_path / "model" / "model.onnx").write_bytes(content)
+    path = tmp_path / "model" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"sha256": hashlib.sha256(content).hexdigest()}))
+    with pytest.raises(ModelError, match="no network with the description"):
+        restore_run(find_model(tmp_path / "model"), [store], tmp_path / "again")
+
+
+@pytest.mark.parametrize("model", installed_models(), ids=lambda model: model.name)
+def test_the_installed_models_can_be_restored(model: Model):
+    """Without the stores: what a file holds is what the description says."""
+    found = read_model(model)
+    assert found.network.config.frames == 2
+    assert found.progress.finished
+    assert set(found.features) == {"familiarity.safetensors", "orientation.safetensors"}
 
 
 def test_the_command(apical: Run, folder: Path, tmp_path: Path):

@@ -63,6 +63,19 @@ def block_swells(file: h5py.File) -> None:
     image.id.write_direct_chunk((0, 0), zlib.compress(bytes(2**26)))
 
 
+def block_shrinks(file: h5py.File) -> None:
+    """HDF5 would read past the end of what ten bytes unpack to."""
+    del file[FRAME]["image"]
+    image = file[FRAME].create_dataset("image", (4000, 4000), np.uint8, chunks=(4000, 4000), compression="gzip")
+    image.id.write_direct_chunk((0, 0), zlib.compress(bytes(10)))
+
+
+def block_says_it_is_not_packed(file: h5py.File) -> None:
+    del file[FRAME]["image"]
+    image = file[FRAME].create_dataset("image", (4000, 4000), np.uint8, chunks=(4000, 4000), compression="gzip")
+    image.id.write_direct_chunk((0, 0), bytes(10), filter_mask=1)
+
+
 def block_is_no_gzip(file: h5py.File) -> None:
     del file[FRAME]["image"]
     image = file[FRAME].create_dataset("image", (40, 30), np.uint8, chunks=(40, 30), compression="gzip")
@@ -93,7 +106,9 @@ OF_A_FRAME = {
     "a group": (image_is_a_group, "a group"),
     "missing": (image_is_missing, "damaged here"),
     "a bomb": (image_is_a_bomb, "larger than is read"),
-    "a block that swells": (block_swells, "more pixels than it has"),
+    "a block that swells": (block_swells, "more or fewer pixels"),
+    "a block that shrinks": (block_shrinks, "more or fewer pixels"),
+    "a block that says it is not packed": (block_says_it_is_not_packed, "more or fewer pixels"),
     "a block that is not packed": (block_is_no_gzip, "damaged here"),
     "a block larger than its picture": (block_is_larger_than_its_picture, "larger than itself"),
     "packed otherwise": (replaced("image", IMAGE, compression="lzf"), "packed in a way"),
@@ -129,7 +144,8 @@ def test_pixels_that_are_not_packed_are_no_damage(store_path: Path):
         file[FRAME].create_dataset("image", data=expected)
         mask = file[FRAME]["mask"][()]
         del file[FRAME]["mask"]
-        file[FRAME].create_dataset("mask", data=mask, chunks=(16, 16))
+        # Blocks over the edge, and many of them.
+        file[FRAME].create_dataset("mask", data=mask, chunks=(7, 1), compression="gzip")
     with Store(store_path) as store:
         frame = store.study("patient0001").frames[2]
     np.testing.assert_array_equal(frame.image, expected)

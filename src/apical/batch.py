@@ -88,16 +88,19 @@ class OutputFolder:
             )
         return same
 
-    def add(self, patient: str, write: Callable[[Path], Mapping[str, Any]], *, made_of: str = "") -> dict[str, Any]:
+    def add(
+        self, patient: str, write: Callable[[Path], Mapping[str, Any]], *, made_of: Callable[[], str] = lambda: ""
+    ) -> dict[str, Any]:
         """Return the record of a study; `write` makes it, and the study's files in the folder that it is given.
 
         Where the interrupted run had finished the study, its record is returned and nothing is written. An
-        error of `write` goes on to the caller, and nothing of the study is kept.
+        error of `write` or `made_of` goes on to the caller, and nothing of the study is kept.
 
         Parameters
         ----------
         made_of
-            Hash of what the study is made of. What the interrupted run had made of something else is made again.
+            Gives a hash of what the study is made of. What the interrupted run had made of something else is made
+            again.
 
         Raises
         ------
@@ -105,17 +108,21 @@ class OutputFolder:
             A file exists that is not of this run and may not be replaced, or cannot be written.
         """
         place = self.folder / patient
-        if self._finished_before(place / self._record):
-            kept = _read(place / self._record)
-            if kept.get(_MADE_OF, "") == made_of:
-                return {name: value for name, value in kept.items() if name not in (_FILES, _MADE_IN, _MADE_OF)}
-            (place / self._record).rename(place / self._replaced)
+        record, aside = place / self._record, place / self._replaced
+        kept = _read(record) if self._finished_before(record) else None
+        if kept:
+            record.replace(aside)  # until it is known to be of the same
         self._tried.add(patient)
+        content = made_of()
+        if kept and kept.get(_MADE_OF) == content:
+            aside.replace(record)
+            self._tried.remove(patient)
+            return {name: value for name, value in kept.items() if name not in (_FILES, _MADE_IN, _MADE_OF)}
         apart = self.folder / _UNFINISHED
         shutil.rmtree(apart, ignore_errors=True)  # of a run that was killed
         try:
             values = dict(write(make_folder(apart)))
-            self._keep(place, apart, values, made_of)
+            self._keep(place, apart, values, content)
         finally:
             shutil.rmtree(apart, ignore_errors=True)
         return values
@@ -131,7 +138,7 @@ class OutputFolder:
         for aside in self.folder.glob(f"*/{self._replaced}"):
             if _MADE_IN in _read(aside):
                 # Of a study that this run was not asked for: it keeps what an earlier run made of it.
-                aside.rename(aside.with_name(self._record))
+                aside.replace(aside.with_name(self._record))
                 continue
             # What a killed run had put there of a study is none.
             for name in _listed(aside):

@@ -105,7 +105,7 @@ def make_folder(folder: Path | str) -> Path:
 class FolderLock:
     """Keeps other runs out of a folder until `release`, or until this process ends, however it ends.
 
-    Where a file system knows no locks, nobody is kept out.
+    Where a file system has no locks, nobody is kept out.
 
     Raises
     ------
@@ -114,7 +114,7 @@ class FolderLock:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._lock = FileLock(folder / ".apical-lock")
+        self._lock = FileLock(folder / ".apical-lock", fallback_to_soft=False)
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:
@@ -122,15 +122,17 @@ class FolderLock:
                 f"{folder}: another run is writing into it; wait for it to end or choose another folder"
             ) from error
         except (OSError, NotImplementedError):
-            pass
+            self._remove()
 
     def release(self) -> None:
         """Let others in, and leave nothing behind."""
         if self._lock.is_locked:
-            # While it is still held: a run that comes now must not find the file and lose it.
-            with suppress(OSError):
-                Path(self._lock.lock_file).unlink()
+            self._remove()  # while it is still held: a run that comes now must not find the file and lose it
         self._lock.release()
+
+    def _remove(self) -> None:
+        with suppress(OSError):
+            Path(self._lock.lock_file).unlink()
 
 
 def _temporary_beside(target: Path) -> Path:
@@ -191,8 +193,9 @@ def _cell(value: Any) -> Any:
 
 
 def _text(cell: Any) -> Any:
-    return cell[1:] if isinstance(cell, str) and cell.startswith("'") and _is_formula(cell[1:]) else cell
+    return cell[1:] if isinstance(cell, str) and cell.startswith("'") and _is_formula(cell) else cell
 
 
 def _is_formula(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+    """Whether this is a formula, or one that has an apostrophe already."""
+    return isinstance(value, str) and value.lstrip("'").startswith(("=", "+", "-", "@", "\t", "\r"))

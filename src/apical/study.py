@@ -162,7 +162,7 @@ class Study:
 
     @property
     def content_sha256(self) -> str:
-        """Hash of all that results can depend on: pixels, grids and what is known; not of where the files lie."""
+        """Hash of all that measurements depend on: pixels, grids and what is known; not of where the files lie."""
         digest = hashlib.sha256(repr((self.patient, self.notes)).encode())
         for item in self.items:
             for known in fields(item):

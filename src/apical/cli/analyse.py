@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -241,9 +242,11 @@ def measure(
         study = with_known(study, known)
         return _measure_study(study, source, place, report=report, film=film, dicom=dicom, save_masks=save_masks)
 
+    # DICOM objects take more than pixels from the files: whose they are, and which they refer to.
+    made_of = partial(source.made_of, with_files=dicom)
     table = "measurements.csv"
     with OutputFolder(output, job, record="measurements.json", table=table, overwrite=overwrite) as folder:
-        records = keep_each(each_study(inputs, left_out, spacing_mm, wanted), folder, left_out, make, source.made_of)
+        records = keep_each(each_study(inputs, left_out, spacing_mm, wanted), folder, left_out, make, made_of)
         rows = [row for record in records for row in record["rows"]]
         statuses = _statuses(records)
         summary = {**source.made_by, "statuses": statuses, "left_out": left_out.items}

@@ -16,10 +16,12 @@ from apical.cli.console import Json, print_json, say
 from apical.cli.judge import score_model
 from apical.cli.options import Runtime, parse_views
 from apical.cli.recipe import (
+    AverageDecay,
     Batch,
     Channels,
     Device,
     Epochs,
+    FinalRate,
     Keep,
     LearningRate,
     MaxMinutes,
@@ -55,6 +57,8 @@ def crossval(
     keep: Keep = "best",
     batch: Batch = None,
     learning_rate: LearningRate = None,
+    final_rate: FinalRate = None,
+    average_decay: AverageDecay = None,
     channels: Channels = None,
     size: Size = None,
     device: Device = "auto",
@@ -91,6 +95,8 @@ def crossval(
             keep=keep,
             batch=batch,
             learning_rate=learning_rate,
+            final_rate=final_rate,
+            average_decay=average_decay,
             channels=channels,
             size=size,
         )

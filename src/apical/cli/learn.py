@@ -1,4 +1,4 @@
-"""Commands that make models: `train`, `export`, `models`."""
+"""Commands that make models: `train`, `average`, `restore`, `export`, `models`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import typer
 from apical.cli.console import Json, Overwrite, print_json, print_table, say
 from apical.cli.options import parse_views
 from apical.cli.recipe import (
+    AverageDecay,
     Batch,
     Channels,
     Device,
     Epochs,
+    FinalRate,
     Keep,
     LearningRate,
     MaxMinutes,
@@ -44,6 +46,8 @@ def train(
     keep: Keep = "best",
     batch: Batch = None,
     learning_rate: LearningRate = None,
+    final_rate: FinalRate = None,
+    average_decay: AverageDecay = None,
     channels: Channels = None,
     phantoms: Annotated[
         Path | None,
@@ -51,7 +55,7 @@ def train(
     ] = None,
     phantom_share: Annotated[
         float | None,
-        typer.Option(min=0, max=10, help="Frames of --phantoms in an epoch, as a share of the others (default: 0.3)."),
+        typer.Option(min=0.01, max=10, help="Frames of --phantoms in an epoch, as a share of the rest (default: 0.3)."),
     ] = None,
     start: Annotated[
         Path | None, typer.Option(help="Run to start from: its best weights instead of random ones.")
@@ -89,6 +93,8 @@ def train(
             keep=keep,
             batch=batch,
             learning_rate=learning_rate,
+            final_rate=final_rate,
+            average_decay=average_decay,
             channels=channels,
             size=size,
             phantom_share=phantom_share,

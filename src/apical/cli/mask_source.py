@@ -45,10 +45,16 @@ class MaskSource:
         """What a run must have in common with the interrupted one that it goes on with."""
         return self.made_by | {"description_sha256": self.description_sha256}
 
-    def made_of(self, study: Study) -> str:
-        """Return a hash of a study, and of its masks where they are given."""
-        content = study.content_sha256
-        return content if self.model is not None else f"{content} {self.predict(study).content_sha256}"
+    def made_of(self, study: Study, *, with_files: bool = False) -> str:
+        """Return a hash of a study, of its masks where they are given, and of its very files where asked for."""
+        parts = [study.content_sha256]
+        if self.model is None:
+            parts.append(self.predict(study).content_sha256)
+        for item in study.items if with_files else ():
+            if item.source:
+                with item.source.open("rb") as file:
+                    parts.append(hashlib.file_digest(file, "sha256").hexdigest())
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
 def predicted(segmenter: Segmenter) -> MaskSource:

@@ -61,7 +61,7 @@ def keep_each(
         try:
             plain_name(study.patient.id, next((item.source for item in study.items if item.source), Path()))
             _refuse_own_images(study, folder.folder / study.patient.id)
-            records.append(folder.add(study.patient.id, partial(make, study), made_of=made_of(study)))
+            records.append(folder.add(study.patient.id, partial(make, study), made_of=partial(made_of, study)))
         except InputError as error:
             left_out(next((item.source for item in study.items if item.source), Path(study.patient.id)), error)
     if records:

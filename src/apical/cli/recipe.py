@@ -34,6 +34,14 @@ Keep = Annotated[
 ]
 Batch = Annotated[int | None, typer.Option(min=1, help="Frames per step.")]
 LearningRate = Annotated[float | None, typer.Option(min=0, help="Peak learning rate.")]
+FinalRate = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Learning rate at the end, as a share of the peak (default: 0.005)."),
+]
+AverageDecay = Annotated[
+    float | None,
+    typer.Option(min=0, max=0.99999, help="Decay per step of the moving average of the weights (default: 0.995)."),
+]
 Channels = Annotated[str | None, typer.Option(help="Feature channels per level, e.g. 32,64,128,192,256.")]
 Size = Annotated[int | None, typer.Option(min=32, help="Rows and columns of the network's grid.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
@@ -49,6 +57,8 @@ def make_recipe(
     keep: str,
     batch: int | None,
     learning_rate: float | None,
+    final_rate: float | None,
+    average_decay: float | None,
     channels: str | None,
     size: int | None,
     phantom_share: float | None = None,
@@ -74,6 +84,8 @@ def make_recipe(
         "patience": patience,
         "batch": batch,
         "learning_rate": learning_rate,
+        "final_rate": final_rate,
+        "average_decay": average_decay,
         "size": size,
         "phantom_share": phantom_share,
         "unet": UNetConfig(levels) if levels else None,

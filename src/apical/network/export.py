@@ -126,7 +126,7 @@ def export(
         "sha256": hashlib.sha256(data).hexdigest(),
         "license": "CC BY-NC-SA 4.0",
         "training": {k: manifest[k] for k in ("data", "recipe", "split", "machine", "started")}
-        | {"start": manifest.get("start"), "phantoms": manifest.get("phantoms")}
+        | {k: manifest.get(k) for k in ("start", "phantoms", "restored")}
         | _duration(run, manifest),
         "note": note,
         "figures": {},

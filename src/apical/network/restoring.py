@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,18 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from apical.anatomy import Orientation
 from apical.errors import ModelError
 from apical.files import make_folder, refuse_existing, write_text
 from apical.models import Model
 from apical.network.augment import Augment, AugmentConfig
 from apical.network.checkpoint import BEST, FAMILIARITY, LAST, ORIENTATION, Progress, save_checkpoint, write_tensors
 from apical.network.dataset import Frames, load_frames
+from apical.network.doubt import Familiarity
 from apical.network.manifest import MANIFEST
 from apical.network.released import end_run
 from apical.network.unet import UNet, UNetConfig
@@ -38,10 +42,24 @@ _TRAINED = 1.5
 """Deviation of a convolution's weights after training, in units of the one that it began with."""
 
 
+@dataclass(frozen=True)
+class Restored:
+    """What a model's folder holds, found to fit together."""
+
+    network: UNet
+    features: dict[str, dict[str, Tensor]]
+    """Of doubt and display, by file of a run."""
+    progress: Progress
+    augment: AugmentConfig
+    seed: int
+    learned: frozenset[str]
+    manifest: dict[str, Any]
+
+
 def restore_run(model: Model, stores: Sequence[Store], output: Path) -> None:
     """Write a released model as a finished run.
 
-    Its manifest is what the model says of its training: whom it saw stays known.
+    Its manifest is what the model says of its training: whom it saw stays known. A mean is a run like any other then.
 
     Parameters
     ----------
@@ -54,42 +72,78 @@ def restore_run(model: Model, stores: Sequence[Store], output: Path) -> None:
     OutputError
         When the folder holds a run already.
     ModelError
-        When the network in the file is none that `apical export` wrote of such a description.
+        When network and description are not those that `apical export` writes.
     """
     refuse_existing(output / MANIFEST, overwrite=False)
-    training = model.config["training"]
-    recipe = training["recipe"]
-    held = set(stores[0].patients)
-    patients = [p for p in training["split"]["train"] if p in held] or stores[0].patients
+    found = read_model(model)
+    patients = [p for p in stores[0].patients if p in found.learned] or stores[0].patients
     learned = load_frames(stores, patients, model.size, model.views)
-    augment = AugmentConfig.from_dict(recipe["augment"])
-
-    tensors = _tensors_of(model)
-    network = UNet(UNetConfig(tuple(recipe["unet"]["channels"]), model.frames))
-    try:
-        _unfold(network, tensors)
-    except (KeyError, IndexError, RuntimeError) as error:
-        raise ModelError(f"{model.onnx}: not the network that its config.json describes ({error})") from error
-    _measure_norms(network, learned, augment, recipe["seed"])
+    _measure_norms(found.network, learned, found.augment, found.seed)
 
     make_folder(output)
-    write_tensors(output / BEST, network.state_dict(), {"config": json.dumps(recipe["unet"])})
-    progress = Progress(
-        epoch=training["epoch"], seconds=training["seconds"], best_epoch=training["best_epoch"], finished=True
-    )
-    save_checkpoint(output / LAST, network, copy.deepcopy(network), torch.optim.AdamW(network.parameters()), progress)
-    for file, part in ((FAMILIARITY, "familiarity."), (ORIENTATION, "orientation.")):
-        if known := {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}:
-            write_tensors(output / file, known, {})
+    network = found.network
+    unet = {"channels": network.config.channels, "frames": network.config.frames}
+    write_tensors(output / BEST, network.state_dict(), {"config": json.dumps(unet)})
+    optimizer = torch.optim.AdamW(network.parameters())
+    save_checkpoint(output / LAST, network, copy.deepcopy(network), optimizer, found.progress)
+    for file, tensors in found.features.items():
+        write_tensors(output / file, tensors, {})
     # What tells the display is missing in models of before it.
-    end_run(output, network, learned, None, augment, recipe["seed"])
-    write_text(output / MANIFEST, json.dumps(_manifest(model), indent=1))
+    end_run(output, network, learned, None, found.augment, found.seed)
+    write_text(output / MANIFEST, json.dumps(found.manifest, indent=1))
 
 
-def _manifest(model: Model) -> dict[str, Any]:
-    training: Mapping[str, Any] = model.config["training"]
-    kept = {k: v for k, v in training.items() if k not in ("epoch", "best_epoch", "seconds")}
-    return {"apical": model.config["apical_version"], **kept, "restored": {"name": model.name, "sha256": model.sha256}}
+def read_model(model: Model) -> Restored:
+    """Return what a model's folder holds; the norms of the network do nothing but add yet.
+
+    Raises
+    ------
+    ModelError
+        When network and description are not those that `apical export` writes.
+    """
+    try:
+        return _read(model)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, DecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{model.folder}: no network with the description of its training ({reason})") from error
+
+
+def _read(model: Model) -> Restored:
+    training = model.config["training"]
+    recipe = training["recipe"]
+    tensors = _tensors_of(model)
+    # The file bounds the network, not the description.
+    levels = sum(name.startswith("folded.") for name in tensors) // 8 + 1
+    channels = tuple(len(tensors[f"folded.{2 * level}.bias"]) for level in range(levels))
+    if channels != tuple(recipe["unet"]["channels"]):
+        raise ValueError(f"the file has channels {channels}, the description {recipe['unet']['channels']}")
+    network = UNet(UNetConfig(channels, model.frames))
+    if model.size <= 0 or model.size % network.config.stride:
+        raise ValueError(f"size {model.size} is no multiple of {network.config.stride}")
+    _unfold(network, tensors)
+    familiarity = Familiarity(sum(channels[-2:]))
+    parts: dict[str, tuple[str, nn.Module]] = {FAMILIARITY: ("familiarity.", familiarity)}
+    if "orientation.weight" in tensors:  # models of before it have none
+        parts[ORIENTATION] = ("orientation.", nn.Linear(sum(channels[-2:]), len(Orientation)))
+    for name, part in parts.values():
+        part.load_state_dict({k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)})
+    epoch = int(training["epoch"])
+    made = {k: v for k, v in training.items() if k not in ("averaged", "epoch", "best_epoch", "seconds")}
+    restored = {"name": model.name, "sha256": model.sha256, "averaged": training.get("averaged")}
+    return Restored(
+        network=network,
+        features={file: part.state_dict() for file, (_, part) in parts.items()},
+        progress=Progress(
+            epoch=epoch,
+            seconds=float(training["seconds"]),
+            best_epoch=int(training.get("best_epoch", epoch)),  # a mean has none
+            finished=True,
+        ),
+        augment=AugmentConfig.from_dict(recipe["augment"]),
+        seed=int(recipe["seed"]),
+        learned=frozenset(training["split"]["train"]),
+        manifest={"apical": model.config["apical_version"], **made, "restored": restored},
+    )
 
 
 def _tensors_of(model: Model) -> dict[str, Tensor]:
@@ -120,15 +174,12 @@ def _norms(network: UNet) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
 def _unfold(network: UNet, tensors: Mapping[str, Tensor]) -> None:
     """Load the weights; every norm adds its convolution's bias and does nothing else yet."""
     state = network.state_dict()
-    own = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
-    norms = _norms(network)
-    if f"folded.{len(norms)}.weight" in tensors:
-        raise KeyError(f"more than {len(norms)} convolutions")
-    network.load_state_dict(state | own)
-    for number, (convolution, norm) in enumerate(norms):
+    plain = [name for part in ("stem", "labels", "view") for name in (f"{part}.weight", f"{part}.bias")]
+    network.load_state_dict(state | {name: tensors[f"network.{name}"] for name in plain})
+    for number, (convolution, norm) in enumerate(_norms(network)):
         weight, bias = tensors[f"folded.{number}.weight"], tensors[f"folded.{number}.bias"]
         if weight.shape != convolution.weight.shape:
-            raise KeyError(f"convolution {number} is {tuple(weight.shape)}, not {tuple(convolution.weight.shape)}")
+            raise ValueError(f"convolution {number} is {tuple(weight.shape)}, not {tuple(convolution.weight.shape)}")
         convolution.weight.copy_(weight)
         _place(norm, torch.zeros_like(bias), torch.ones_like(bias), bias)
 

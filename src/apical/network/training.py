@@ -57,6 +57,8 @@ class TrainConfig:
     """Weights that are kept: of the best validation Dice, or of the last epoch, where patience does not count."""
     batch: int = 16
     learning_rate: float = 2e-3
+    final_rate: float = 0.005
+    """Learning rate at the end of the budget, as a share of the peak. A high one needs a long `average_decay`."""
     warmup_steps: int = 200
     weight_decay: float = 0.02
     average_decay: float = 0.995
@@ -233,7 +235,8 @@ def _one_epoch(
         nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
         optimizer.step()
         progress.step += 1
-        _update_average(average, model, min(config.average_decay, (1 + progress.step) / (10 + progress.step)))
+        # Early on, over the latter half of the steps so far: the first weights are soon forgotten.
+        _update_average(average, model, min(config.average_decay, (1 + progress.step) / (3 + progress.step)))
         losses += loss.item()
         hits += (scores.detach().argmax(1) == masks).float().mean().item()
         on_step(step + 1, steps)
@@ -272,9 +275,10 @@ def validate(model: nn.Module, frames: Frames, config: TrainConfig) -> dict[str,
 
 
 def learning_rate(config: TrainConfig, step: int, done: float) -> float:
-    """Linear warm-up, then half a cosine down to half a percent at the end of the budget."""
+    """Linear warm-up, then half a cosine down to `final_rate` at the end of the budget."""
     warm = min(1.0, (step + 1) / config.warmup_steps)
-    return config.learning_rate * warm * (0.005 + 0.995 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+    low = config.final_rate
+    return config.learning_rate * warm * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
 
 def pick_device(name: str) -> torch.device:

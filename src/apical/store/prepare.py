@@ -46,8 +46,6 @@ def prepare_store(
     """
     folds_sha256 = hashlib.sha256(json.dumps(sorted(folds.items())).encode()).hexdigest()
     job = {"dataset": str(dataset.resolve()), "folds_sha256": folds_sha256}
-    writer = StoreWriter(output, job=job, overwrite=overwrite)
-    on_start(writer.n_earlier)
     stamp, left_out = "", list[tuple[str, str]]()
 
     def tell(path: Path, error: InputError) -> None:
@@ -64,10 +62,12 @@ def prepare_store(
             on_error(Path(path), InputError(reason))
         return part.patient if part else None
 
-    for study in read_studies(dataset, tell, finished=finished):
-        kept = storable(study, tell)
-        if kept is not None:
-            # CAMUS's lists name its own numbers, which those of the bare PNG tree are not.
-            fold = None if kept.patient.renumbered else folds.get(kept.patient.id)
-            writer.add(kept, fold, stamp=stamp, left_out=left_out)
-    return writer.close()
+    with StoreWriter(output, job=job, overwrite=overwrite) as writer:
+        on_start(writer.n_earlier)
+        for study in read_studies(dataset, tell, finished=finished):
+            kept = storable(study, tell)
+            if kept is not None:
+                # CAMUS's lists name its own numbers, which those of the bare PNG tree are not.
+                fold = None if kept.patient.renumbered else folds.get(kept.patient.id)
+                writer.add(kept, fold, stamp=stamp, left_out=left_out)
+        return writer.close()

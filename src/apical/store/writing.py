@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import h5py
@@ -38,7 +39,7 @@ class Part:
 
 
 class StoreWriter:
-    """Builds a store patient by patient; what was added survives a kill.
+    """Builds a store patient by patient; what was added survives a kill. Use as a context manager.
 
     Parameters
     ----------
@@ -59,11 +60,30 @@ class StoreWriter:
         self.path = Path(path)
         refuse_existing(self.path, overwrite=overwrite)
         self._folder = make_folder(self.path.with_name(self.path.name + ".parts"))
+        self._added: dict[str, Path] = {}
+        self._overwrite = overwrite
         self._lock = FolderLock(self._folder)
+        try:
+            self._take_over(job or {})
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.release()
+
+    def _take_over(self, job: Mapping[str, Any]) -> None:
+        """Look at the parts that an interrupted run has left."""
+        refuse_existing(self.path, overwrite=self._overwrite)
         made_by = {"format": FORMAT, "schema_version": SCHEMA_VERSION, "apical_version": __version__}
-        marker = json.dumps({**made_by, **(job or {})}, sort_keys=True)
+        marker = json.dumps({**made_by, **job}, sort_keys=True)
         if self._marker() != marker:
-            if self._part_files() and not overwrite:
+            if self._part_files() and not self._overwrite:
                 raise OutputError(
                     f"{self._folder}: parts of an interrupted run on other data, folds or version of apical; go on "
                     "with that run, name another store, or add --overwrite to delete them"
@@ -72,8 +92,6 @@ class StoreWriter:
                 stale.unlink()
             write_text(self._folder / _RUN, marker, overwrite=True)
         self._earlier = {part.stamp: part for part in map(_read_part, self._part_files()) if part and part.stamp}
-        self._added: dict[str, Path] = {}
-        self._overwrite = overwrite
 
     @property
     def n_earlier(self) -> int:
