@@ -8,6 +8,7 @@ features are not alike.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -75,7 +76,8 @@ def fit_familiarity(
     network = network.eval()
     generator = torch.Generator().manual_seed(seed)
     augment = Augment(config, generator)
-    order = torch.randperm(len(learned), generator=generator)
+    # As an epoch draws them: each frame once, and of synthetic hearts as many as it shows.
+    order = torch.from_numpy(learned.pick_renditions(np.random.default_rng(seed)))
     plain, augmented = _features(network, learned, order[:_ENOUGH], augment)
     known = torch.cat([plain, augmented]).double()
     covariance = torch.cov(known.T)
