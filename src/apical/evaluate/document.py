@@ -11,6 +11,7 @@ from apical.evaluate.calibration import interval_section
 from apical.evaluate.doubt import doubt_section
 from apical.evaluate.folds import fold_values, over_folds
 from apical.evaluate.geometry import PIXEL
+from apical.evaluate.plausibility import plausibility_section
 from apical.evaluate.summary import ALL, FOREGROUND_MEAN, find, summarise
 from apical.evaluate.volumes import SAME_METHOD
 
@@ -53,7 +54,7 @@ def render(evaluation: Evaluation, figures: Sequence[str] = ()) -> str:
         parts += [f"## {title}", tables.to_markdown(tables.geometry_rows(evaluation.summaries, view))]
     parts += ["## Pixel accuracy", tables.to_markdown(tables.accuracy_rows(evaluation.summaries))]
     parts += [*_by_fold(evaluation), *_by_quality(evaluation), *_volumes(evaluation), *_interval(evaluation)]
-    parts += [*doubt_section(evaluation.frames), *_worst(evaluation)]
+    parts += [*plausibility_section(evaluation.frames), *doubt_section(evaluation.frames), *_worst(evaluation)]
     parts += [f"![{name.removesuffix('.png').replace('_', ' ')}]({name})" for name in figures]
     return "\n\n".join(part for part in parts if part) + "\n"
 

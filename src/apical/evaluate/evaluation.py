@@ -18,6 +18,7 @@ from apical.evaluate.calibration import calibrate, interval_dict
 from apical.evaluate.doubt import summarise_doubt
 from apical.evaluate.folds import fold_dict, fold_rows, over_folds
 from apical.evaluate.geometry import FrameScore
+from apical.evaluate.plausibility import summarise_plausibility
 from apical.evaluate.summary import Summary, summarise
 from apical.evaluate.volumes import VolumeAgreement, VolumePair, volume_agreements
 from apical.files import atomic_write, csv_text, make_folder, refuse_existing, write_text
@@ -146,6 +147,7 @@ class Evaluation:
             "volumes": [a.as_dict() for a in self.agreements],
             "data": self.data,
             "ef_interval": interval_dict(self.calibration, (*self.single_plane, *self.volumes)),
+            "anatomy": summarise_plausibility(self.frames),
             "doubt": [d.as_dict() for d in summarise_doubt(self.frames)],
             "notes": list(self.notes),
         } | ({"folds": [fold_dict(f) for f in self.folds], "over_folds": over_folds(self.folds)} if self.folds else {})

@@ -27,7 +27,8 @@ from scipy.spatial import KDTree
 
 from apical.anatomy import FOREGROUND, Label, Phase, Structure, View
 from apical.errors import InputError
-from apical.study import Doubt, Frame, Mask, Spacing
+from apical.repair import repair_mask
+from apical.study import Doubt, Frame, Mask, Repair, Spacing
 
 Region = NDArray[np.bool_]
 
@@ -65,6 +66,10 @@ class FrameScore:
         Share of pixels with the right label out of four, and rightly told heart (1, 2, 3) from background.
     unlike
         Distance from the pictures that the model learned from (`Doubt.unlike`), or None.
+    impossible
+        What makes the scored mask anatomically impossible (`apical.repair`); None where there is no mask.
+    repaired
+        What was so before the model repaired it; None where the tool tells nothing of that.
     """
 
     patient: str
@@ -78,6 +83,8 @@ class FrameScore:
     heart_accuracy: float
     structures: tuple[StructureScore, ...]
     unlike: float | None = None
+    impossible: tuple[Repair, ...] | None = None
+    repaired: tuple[Repair, ...] | None = None
 
     def __getitem__(self, structure: Structure) -> StructureScore:
         return next(s for s in self.structures if s.structure is structure)
@@ -153,9 +160,16 @@ def surface_distances(
 
 
 def score_frame(
-    frame: Frame, predicted: Mask | None, patient: str, quality: str = "", doubt: Doubt | None = None
+    frame: Frame,
+    predicted: Mask | None,
+    patient: str,
+    quality: str = "",
+    doubt: Doubt | None = None,
+    repaired: tuple[Repair, ...] | None = None,
 ) -> FrameScore:
-    """Score one frame that has a reference; `predicted` is None where a tool gave no mask, `doubt` is the model's own.
+    """Score one frame that has a reference; `predicted` is None where a tool gave no mask.
+
+    `doubt` is the model's own, `repaired` what it has repaired of the mask already.
 
     Raises
     ------
@@ -186,6 +200,8 @@ def score_frame(
         heart_accuracy=heart_accuracy,
         structures=structures,
         unlike=None if doubt is None else doubt.unlike,
+        impossible=None if predicted is None else repair_mask(predicted)[1],
+        repaired=repaired,
     )
 
 

@@ -12,6 +12,7 @@ from apical.evaluate.evaluation import FRAMES_CSV, PATIENTS_CSV, SINGLE_PLANE_CS
 from apical.evaluate.geometry import FrameScore, StructureScore
 from apical.evaluate.volumes import QUANTITIES, VolumePair
 from apical.files import read_csv
+from apical.study import Repair
 
 
 def read_evaluation(folder: Path) -> Evaluation:
@@ -80,6 +81,14 @@ def _optional(text: str) -> float | None:
     return float(text) if text else None
 
 
+def _repairs(text: str | None) -> tuple[Repair, ...] | None:
+    """Read what `tables.repairs_text` wrote; earlier versions wrote no such column."""
+    if not text:
+        return None
+    parts = [] if text == "none" else [part.rsplit(": ", 1) for part in text.split("; ")]
+    return tuple(Repair(what, int(pixels)) for what, pixels in parts)
+
+
 def _volume_pair(row: dict[str, str]) -> VolumePair:
     low, high = (_optional(row[f"ef_interval_{end}_percent"]) for end in ("low", "high"))
     return VolumePair(
@@ -124,4 +133,6 @@ def _frame_score(rows: list[dict[str, str]]) -> FrameScore:
         heart_accuracy=float(head["heart_accuracy"]),
         structures=structures,
         unlike=_optional(head["unlike_training"]),
+        impossible=_repairs(head.get("impossible")),
+        repaired=_repairs(head.get("repaired")),
     )

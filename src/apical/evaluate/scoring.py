@@ -12,7 +12,7 @@ from apical.evaluate.evaluation import Evaluation, WorstFrame
 from apical.evaluate.geometry import FrameScore, score_frame
 from apical.evaluate.masks import Predict
 from apical.evaluate.volumes import VolumePair, pair_volumes
-from apical.study import Doubt, Mask, Segmentation, Study
+from apical.study import Doubt, Maker, Mask, Repair, Segmentation, Study
 
 Progress = Callable[[str], None]
 """Called with the patient's id after each patient."""
@@ -79,8 +79,9 @@ def evaluate(
             for frame in study.frames:
                 if frame.name in references:
                     quality = study.patient.image_quality.get(frame.view, "") if frame.view else ""
-                    score = score_frame(frame, masks.get(frame.name), patient, quality, doubts.get(frame.name))
-                    scored_frames.append(WorstFrame(score, frame, masks.get(frame.name)))
+                    mask, doubt = masks.get(frame.name), doubts.get(frame.name)
+                    score = score_frame(frame, mask, patient, quality, doubt, _repaired(masks, frame.name))
+                    scored_frames.append(WorstFrame(score, frame, mask))
             frames += [scored.score for scored in scored_frames]
             # Only the pictures that will be drawn are kept: one patient is in memory at a time.
             worst = sorted([*worst, min(scored_frames, key=_foreground)], key=_foreground)[:N_DRAWN]
@@ -131,6 +132,13 @@ def _scored(patient: str, masks: Mapping[str, Mask], references: Mapping[str, Ma
     # An interval holds by construction the patients who calibrated it: of them it has nothing to say.
     judging = masks.calibration is None or patient not in masks.calibration.patients
     return replace(masks, masks=kept, calibration=masks.calibration if judging else None)
+
+
+def _repaired(masks: Mapping[str, Mask], frame: str) -> tuple[Repair, ...] | None:
+    """Return what a model repaired of a mask; None where there is no mask, or no model of apical to tell."""
+    if not isinstance(masks, Segmentation) or masks.maker is not Maker.MODEL or frame not in masks:
+        return None
+    return masks.repairs.get(frame, ())
 
 
 def _single_views(study: Study, references: Mapping[str, Mask]) -> list[Study]:

@@ -11,6 +11,7 @@ from apical.evaluate.bootstrap import Interval
 from apical.evaluate.geometry import FrameScore
 from apical.evaluate.summary import ALL, DISTANCES, FOREGROUND_MEAN, WHOLE_IMAGE, Summary, find
 from apical.evaluate.volumes import QUANTITIES, VolumeAgreement, VolumePair
+from apical.study import Repair
 
 Row = Mapping[str, Any]
 
@@ -42,6 +43,8 @@ def frame_rows(frames: Iterable[FrameScore]) -> list[Row]:
             "unit": s.unit,
             "expected_dice": _rounded(s.expected_dice),
             "unlike_training": _rounded(f.unlike),
+            "impossible": repairs_text(f.impossible),
+            "repaired": repairs_text(f.repaired),
             "missing": int(f.missing),
             "accuracy": _rounded(f.accuracy),
             "heart_accuracy": _rounded(f.heart_accuracy),
@@ -50,6 +53,19 @@ def frame_rows(frames: Iterable[FrameScore]) -> list[Row]:
         for f in frames
         for s in f.structures
     ]
+
+
+def repairs_text(repairs: Sequence[Repair] | None) -> str | None:
+    """Return repairs as a cell: 'none', or what and how many pixels; None where nobody can tell.
+
+    Examples
+    --------
+    >>> repairs_text([Repair("second cavity removed", 12), Repair("hole in the cavity filled", 3)])
+    'second cavity removed: 12; hole in the cavity filled: 3'
+    """
+    if repairs is None:
+        return None
+    return "; ".join(f"{r.what}: {r.pixels}" for r in repairs) or "none"
 
 
 def volume_rows(pairs: Iterable[VolumePair]) -> list[Row]:
