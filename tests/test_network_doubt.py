@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="training needs `pip install apical[
 from apical.anatomy import Orientation, Structure
 from apical.network.augment import AugmentConfig
 from apical.network.dataset import Frames
-from apical.network.doubt import Familiarity, confidence, described, fit_familiarity
+from apical.network.doubt import Confidence, Familiarity, described, fit_confidence, fit_familiarity
 from apical.network.orientation import fit_orientation
 from apical.network.unet import UNet, UNetConfig
 
@@ -35,12 +35,35 @@ def test_confidence_is_the_dice_that_the_probabilities_promise():
     probability = torch.full((1, 4, 2, 2), 1e-9)
     probability[0, 0, 0], probability[0, 1, 0] = 0.1, 0.9  # two pixels of cavity, at 90 %
     probability[0, 0, 1], probability[0, 1, 1] = 0.8, 0.2  # two of background, with 20 % of cavity
-    found = dict(zip(Structure, confidence(probability.log())[0].tolist(), strict=True))
+    found = dict(zip(Structure, Confidence()(probability.log())[0].tolist(), strict=True))
     assert found[Structure.ENDOCARDIUM] == pytest.approx(2 * 1.8 / (2.2 + 2))
     assert found[Structure.EPICARDIUM] == pytest.approx(2 * 1.8 / (2.2 + 2))  # no myocardium anywhere
     assert found[Structure.LEFT_ATRIUM] == pytest.approx(0, abs=1e-6)
-    sure = confidence(50 * torch.eye(4).reshape(1, 4, 2, 2))
+    sure = Confidence()(50 * torch.eye(4).reshape(1, 4, 2, 2))
     torch.testing.assert_close(sure, torch.ones(1, 4))
+
+
+class Guessing(UNet):
+    """Gives what it was made with, whatever it sees."""
+
+    def __init__(self, scores: torch.Tensor) -> None:
+        super().__init__(UNetConfig((8, 16)))
+        self.scores = scores
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.scores[: len(x)], torch.zeros(len(x), 2)
+
+
+@pytest.mark.parametrize("too_sure", [0.5, 1.0, 2.5])
+def test_the_temperature_is_how_much_too_sure_the_network_is(too_sure: float):
+    random = torch.Generator().manual_seed(0)
+    true = 2 * torch.randn(4, 4, 64, 64, generator=random)
+    chances = true.softmax(dim=1).permute(0, 2, 3, 1).reshape(-1, 4)
+    drawn = torch.multinomial(chances, 1, generator=random).reshape(4, 64, 64).byte()
+    seen = Frames(torch.zeros(4, 2, 64, 64, dtype=torch.uint8), drawn, torch.zeros(4).long(), torch.arange(4))
+    confidence = fit_confidence(Guessing(true * too_sure), seen)
+    assert float(confidence.temperature) == pytest.approx(too_sure, rel=0.05)
+    torch.testing.assert_close(confidence(true * too_sure), Confidence()(true), rtol=0.02, atol=0.01)
 
 
 def test_distance_is_mahalanobis():

@@ -90,6 +90,17 @@ def test_a_training_goes_on_from_it(folder: Path, store: Store, tmp_path: Path):
     assert find_model(tmp_path / "model").seen_patients == {"patient0001", "patient0002"}
 
 
+def test_how_sure_a_network_may_be_is_told_by_its_start_where_nobody_is_watched(
+    folder: Path, store: Store, tmp_path: Path
+):
+    everyone = replace(SPLIT, train=("patient0001", "patient0002", "patient0003"), validation=())
+    train(store, everyone, tmp_path / "all", SMALL, start=folder / "run", device="cpu")
+    known = [read_tensors(run / "confidence.safetensors")[0] for run in (folder / "run", tmp_path / "all")]
+    assert known[0] == known[1]
+    train(store, everyone, tmp_path / "alone", SMALL, device="cpu")
+    assert read_tensors(tmp_path / "alone" / "confidence.safetensors")[0] != known[0]
+
+
 def test_its_own_training_has_ended(folder: Path, store: Store):
     """It can be averaged and exported as it is."""
     before = read_tensors(folder / "again" / "best.safetensors")[0]
@@ -97,6 +108,8 @@ def test_its_own_training_has_ended(folder: Path, store: Store):
     assert manifest["recipe"] == json.loads((folder / "run" / "manifest.json").read_text())["recipe"]
     export(folder / "again", folder / "exported")
     assert find_model(folder / "exported").config["training"]["epoch"] == 3
+    temperature = [read_tensors(folder / run / "confidence.safetensors")[0]["temperature"] for run in ("run", "again")]
+    torch.testing.assert_close(*temperature)
     after = read_tensors(folder / "again" / "last.safetensors")[0]
     torch.testing.assert_close(before["stem.weight"], after["model.stem.weight"])
 

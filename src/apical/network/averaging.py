@@ -78,7 +78,7 @@ def average_runs(stores: Sequence[Store], runs: Sequence[Path], output: Path) ->
 
     make_folder(output)
     write_tensors(output / BEST, network.state_dict(), {"config": json.dumps(recipe["unet"])})
-    end_run(output, network, learned, watched, augment, recipe["seed"])
+    end_run(output, network, learned, watched, augment, recipe["seed"], runs[-1])
     starts = [m["start"] or {"learned": [], "watched": []} for m in manifests]
     seen = {key: sorted({p for start in starts for p in start[key]}) for key in ("learned", "watched")}
     synthetic = next(filter(None, map(phantoms_of, manifests)), None)

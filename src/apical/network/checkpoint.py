@@ -21,7 +21,8 @@ from apical.files import atomic_write
 BEST, LAST = "best.safetensors", "last.safetensors"
 """Weights for export, and everything to go on with, in a run's folder."""
 FAMILIARITY, ORIENTATION = "familiarity.safetensors", "orientation.safetensors"
-"""What `doubt.fit_familiarity` and `orientation.fit_orientation` found, in a finished run's folder."""
+CONFIDENCE = "confidence.safetensors"
+"""What `doubt.fit_familiarity`, `orientation.fit_orientation` and `doubt.fit_confidence` found, in a finished run."""
 
 
 @dataclass

@@ -1,6 +1,8 @@
 """What the network knows of its own doubt: how sure it is of each structure, and whether it ever saw such a picture.
 
-Confidence is the Dice that a mask would have on average if the probabilities were right. How unlike a picture is to
+Confidence is the Dice that a mask would have on average if the probabilities were right. Networks are too sure of
+themselves: so that theirs are right on patients they did not learn from, one temperature softens them all (Guo et al.,
+ICML 2017, arXiv:1706.04599); what is decided stays the same. How unlike a picture is to
 those learned from is its Mahalanobis distance among them in the network's own features (Lee et al., NeurIPS 2018,
 arXiv:1807.03888), here the means of the two deepest levels. The network is sure of much that it never saw; its
 features are not alike.
@@ -8,9 +10,13 @@ features are not alike.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
+from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from apical.anatomy import Label, Structure
 from apical.network.augment import Augment, AugmentConfig
@@ -21,6 +27,9 @@ _ENOUGH = 500
 """Frames that tell how features are spread; each is seen as it is and augmented."""
 _SHRINKAGE = 0.01
 """Share of the mean variance added to each: several hundred features from a thousand pictures."""
+_FEW = 100
+"""Frames that tell the temperature."""
+_TEMPERATURES = (0.2, 5.0)
 LIKE_SHARE = 0.98
 """Share of augmented pictures that are to count as like the learned ones."""
 
@@ -47,9 +56,23 @@ class Familiarity(nn.Module):
         return ((features - self.mean) @ self.whitening).square().mean(dim=1).sqrt()
 
 
-def confidence(scores: Tensor) -> Tensor:
+class Confidence(nn.Module):
+    """The Dice that the network expects of its own masks."""
+
+    temperature: Tensor
+
+    def __init__(self, temperature: float = 1.0) -> None:
+        super().__init__()
+        self.register_buffer("temperature", torch.tensor(temperature))
+
+    def forward(self, scores: Tensor) -> Tensor:
+        """Return (N, 4) expected Dice in the order of `anatomy.Structure` from scores (N, 4, H, W)."""
+        return expected_dice(scores, self.temperature)
+
+
+def expected_dice(scores: Tensor, temperature: Tensor) -> Tensor:
     """Return (N, 4) expected Dice per structure from scores (N, 4, H, W); 0 where the mask has no such structure."""
-    probability = scores.softmax(dim=1)
+    probability = (scores / temperature).softmax(dim=1)
     decided = (scores >= scores.amax(dim=1, keepdim=True)).to(probability.dtype)
     expected = []
     for structure in Structure:
@@ -63,6 +86,26 @@ def confidence(scores: Tensor) -> Tensor:
 def described(skips: list[Tensor]) -> Tensor:
     """Return (N, F) means over the picture of the two deepest levels of `UNet.encode`."""
     return torch.cat([s.float().mean(dim=(2, 3)) for s in skips[-2:]], dim=1)
+
+
+@torch.no_grad()
+def fit_confidence(network: UNet, frames: Frames) -> Confidence:
+    """Find the temperature by which the probabilities of these frames' pixels are likeliest, best on unlearned ones."""
+    network = network.eval()
+    place = next(network.parameters()).device
+    scores, masks = [], []
+    for picked in torch.split(torch.linspace(0, len(frames) - 1, min(_FEW, len(frames))).round().long(), 16):
+        images = frames.images[picked, : network.config.frames].float().to(place)
+        scores.append(network(images)[0].float().cpu())
+        masks.append(frames.masks[picked].long())
+    given, wanted = torch.cat(scores), torch.cat(masks)
+    found = minimize_scalar(
+        lambda log: F.cross_entropy(given / math.exp(log), wanted).item(),
+        bounds=[math.log(t) for t in _TEMPERATURES],
+        method="bounded",
+        options={"xatol": 0.01},
+    )
+    return Confidence(math.exp(found.x))
 
 
 @torch.no_grad()

@@ -119,6 +119,7 @@ def export(
         },
         "doubt": {
             "confidence": [str(s) for s in Structure],
+            "temperature": round(float(network.confidence.temperature), 4),
             "unlike": "distance from the learned pictures in the network's features; above 1, beyond "
             f"{LIKE_SHARE:.0%} of their like",
         },

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from apical.errors import InputError
 from apical.network.augment import AugmentConfig
-from apical.network.checkpoint import FAMILIARITY, ORIENTATION, read_tensors, write_tensors
+from apical.network.checkpoint import CONFIDENCE, FAMILIARITY, ORIENTATION, read_tensors, write_tensors
 from apical.network.dataset import Frames
-from apical.network.doubt import Familiarity, confidence, described, fit_familiarity
+from apical.network.doubt import Confidence, Familiarity, described, fit_confidence, fit_familiarity
 from apical.network.orientation import fit_orientation
 from apical.network.unet import UNet
 
@@ -24,21 +24,38 @@ class Released(nn.Module):
     `anatomy.Structure`, unlike (N,), orientation scores (N, 4) in the order of `anatomy.Orientation`.
     """
 
-    def __init__(self, network: UNet, familiarity: Familiarity, orientation: nn.Linear) -> None:
+    def __init__(self, network: UNet, confidence: Confidence, familiarity: Familiarity, orientation: nn.Linear) -> None:
         super().__init__()
-        self.network, self.familiarity, self.orientation = network, familiarity, orientation
+        self.network, self.confidence = network, confidence
+        self.familiarity, self.orientation = familiarity, orientation
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         skips = self.network.encode(x)
         scores, views = self.network.decode(skips)
         features = described(skips)
-        return scores, views, confidence(scores), self.familiarity(features), self.orientation(features)
+        return scores, views, self.confidence(scores), self.familiarity(features), self.orientation(features)
 
 
 def end_run(
-    run: Path, network: UNet, learned: Frames, watched: Frames | None, config: AugmentConfig, seed: int
+    run: Path,
+    network: UNet,
+    learned: Frames,
+    watched: Frames | None,
+    config: AugmentConfig,
+    seed: int,
+    start: Path | None = None,
 ) -> None:
-    """Find out what the features of a run's network tell, as far as its folder lacks it. That takes some minutes."""
+    """Find out what a run's network tells beside its scores, as far as its folder lacks it. That takes some minutes.
+
+    How sure it may be of itself, only patients who were not learned from can tell: where none is watched, the run
+    that this one started from knows, if it does.
+    """
+    if not (run / CONFIDENCE).exists():
+        if watched is None and start is not None and (start / CONFIDENCE).exists():
+            tensors = read_tensors(start / CONFIDENCE)[0]
+        else:
+            tensors = fit_confidence(network, watched or learned).state_dict()
+        write_tensors(run / CONFIDENCE, tensors, {})
     if not (run / FAMILIARITY).exists():
         familiarity = fit_familiarity(network, learned, watched, config, seed)
         write_tensors(run / FAMILIARITY, familiarity.state_dict(), {})
@@ -56,15 +73,17 @@ def with_features(run: Path, network: UNet) -> Released:
     """
     if not has_ended(run):
         raise InputError(f"{run}: the run has not ended; go on with `apical train --resume`")
+    confidence = Confidence()
+    confidence.load_state_dict(read_tensors(run / CONFIDENCE)[0])
     known, _ = read_tensors(run / FAMILIARITY)
     familiarity = Familiarity(len(known["mean"]))
     familiarity.load_state_dict(known)
     shown, _ = read_tensors(run / ORIENTATION)
     orientation = nn.Linear(shown["weight"].shape[1], shown["weight"].shape[0])
     orientation.load_state_dict(shown)
-    return Released(network, familiarity, orientation).eval()
+    return Released(network, confidence, familiarity, orientation).eval()
 
 
 def has_ended(run: Path) -> bool:
     """Tell whether a run's folder holds all that `export` needs beside the weights."""
-    return (run / FAMILIARITY).is_file() and (run / ORIENTATION).is_file()
+    return all((run / name).is_file() for name in (CONFIDENCE, FAMILIARITY, ORIENTATION))

@@ -27,9 +27,18 @@ from apical.errors import ModelError
 from apical.files import make_folder, refuse_existing, write_text
 from apical.models import Model
 from apical.network.augment import Augment, AugmentConfig
-from apical.network.checkpoint import BEST, FAMILIARITY, LAST, ORIENTATION, Progress, save_checkpoint, write_tensors
+from apical.network.checkpoint import (
+    BEST,
+    CONFIDENCE,
+    FAMILIARITY,
+    LAST,
+    ORIENTATION,
+    Progress,
+    save_checkpoint,
+    write_tensors,
+)
 from apical.network.dataset import Frames, load_frames
-from apical.network.doubt import Familiarity
+from apical.network.doubt import Confidence, Familiarity
 from apical.network.manifest import MANIFEST
 from apical.network.released import end_run
 from apical.network.unet import UNet, UNetConfig
@@ -53,6 +62,7 @@ class Restored:
     augment: AugmentConfig
     seed: int
     learned: frozenset[str]
+    watched: frozenset[str]
     manifest: dict[str, Any]
 
 
@@ -78,6 +88,8 @@ def restore_run(model: Model, stores: Sequence[Store], output: Path) -> None:
     found = read_model(model)
     patients = [p for p in stores[0].patients if p in found.learned] or stores[0].patients
     learned = load_frames(stores, patients, model.size, model.views)
+    aside = [p for p in stores[0].patients if p in found.watched]
+    watched = load_frames(stores[:1], aside, model.size, model.views) if aside else None
     _measure_norms(found.network, learned, found.augment, found.seed)
 
     make_folder(output)
@@ -88,8 +100,8 @@ def restore_run(model: Model, stores: Sequence[Store], output: Path) -> None:
     save_checkpoint(output / LAST, network, copy.deepcopy(network), optimizer, found.progress)
     for file, tensors in found.features.items():
         write_tensors(output / file, tensors, {})
-    # What tells the display is missing in models of before it.
-    end_run(output, network, learned, None, found.augment, found.seed)
+    # What an earlier version's model does not tell.
+    end_run(output, network, learned, watched, found.augment, found.seed)
     write_text(output / MANIFEST, json.dumps(found.manifest, indent=1))
 
 
@@ -123,7 +135,10 @@ def _read(model: Model) -> Restored:
     _unfold(network, tensors)
     familiarity = Familiarity(sum(channels[-2:]))
     parts: dict[str, tuple[str, nn.Module]] = {FAMILIARITY: ("familiarity.", familiarity)}
-    if "orientation.weight" in tensors:  # models of before it have none
+    # What an earlier version's model lacks is found anew.
+    if "confidence.temperature" in tensors:
+        parts[CONFIDENCE] = ("confidence.", Confidence())
+    if "orientation.weight" in tensors:
         parts[ORIENTATION] = ("orientation.", nn.Linear(sum(channels[-2:]), len(Orientation)))
     for name, part in parts.values():
         part.load_state_dict({k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)})
@@ -142,6 +157,7 @@ def _read(model: Model) -> Restored:
         augment=AugmentConfig.from_dict(recipe["augment"]),
         seed=int(recipe["seed"]),
         learned=frozenset(training["split"]["train"]),
+        watched=frozenset(training["split"]["validation"]),
         manifest={"apical": model.config["apical_version"], **made, "restored": restored},
     )
 

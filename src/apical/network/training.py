@@ -169,7 +169,7 @@ def train(
     if rank == 0 and not has_ended(run):
         best = UNet(config.unet)
         best.load_state_dict(read_tensors(run / BEST)[0])
-        end_run(run, best.to(place), learned, watched, config.augment, config.seed)
+        end_run(run, best.to(place), learned, watched, config.augment, config.seed, start)
     if world > 1:
         dist.destroy_process_group()
     return progress
