@@ -20,6 +20,7 @@ torch = pytest.importorskip("torch", reason="training needs `pip install apical[
 
 from apical.anatomy import View
 from apical.errors import InputError, OutputError
+from apical.files import FolderLock
 from apical.network.checkpoint import read_tensors
 from apical.network.dataset import load_frames
 from apical.network.training import TrainConfig, autocast, learning_rate, pick_device, train
@@ -141,6 +142,15 @@ def test_a_run_is_not_overwritten_and_not_continued_with_another_recipe(run: Pat
             train(store, SPLIT, run, SMALL, device="cpu")
         with pytest.raises(InputError, match="recipe differs"):
             train(store, SPLIT, run, replace(SMALL, batch=2), device="cpu", resume=True)
+
+
+def test_two_processes_do_not_go_on_with_one_run(store_path: Path, tmp_path: Path):
+    run = small_run(store_path, tmp_path / "run")
+    assert not list(run.glob(".*"))
+    with Store(store_path) as store, FolderLock(run), pytest.raises(OutputError, match="another run is writing"):
+        train(store, SPLIT, run, SMALL, device="cpu", resume=True)
+    with Store(store_path) as store:
+        assert train(store, SPLIT, run, SMALL, device="cpu", resume=True).finished
 
 
 def test_a_time_budget_ends_the_run_early(store_path: Path, tmp_path: Path):

@@ -124,6 +124,12 @@ class FolderLock:
         except (OSError, NotImplementedError):
             self._remove()
 
+    def __enter__(self) -> FolderLock:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
+
     def release(self) -> None:
         """Let others in, and leave nothing behind."""
         if self._lock.is_locked:

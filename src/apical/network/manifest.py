@@ -11,7 +11,7 @@ from typing import Any
 
 from apical import __version__
 from apical.errors import InputError, OutputError
-from apical.files import make_folder, write_text
+from apical.files import FolderLock, make_folder, write_text
 from apical.network.checkpoint import BEST, read_tensors
 from apical.network.unet import UNet, start_from
 from apical.split import Split
@@ -117,13 +117,13 @@ def load_start(network: UNet, start: Path) -> None:
         raise InputError(f"{path}: weights of a network of another size; give the same --channels") from error
 
 
-def claim(run: Path, manifest: Mapping[str, Any], *, resume: bool) -> None:
-    """Make the run folder ours, or see that it is the same run.
+def claim(run: Path, manifest: Mapping[str, Any], *, resume: bool) -> FolderLock:
+    """Make the run folder ours, or see that it is the same run; others are kept out until the lock is released.
 
     Raises
     ------
     OutputError
-        When the folder holds a run already and `resume` is not set.
+        When the folder holds a run already and `resume` is not set, or another process goes on with it.
     InputError
         When the run in it is of other data, recipe, split or start.
     """
@@ -137,6 +137,8 @@ def claim(run: Path, manifest: Mapping[str, Any], *, resume: bool) -> None:
                 raise InputError(
                     f"{run}: its {key} differs from what is asked now; resume with the same, or name another folder"
                 )
-        return
     make_folder(run)
-    write_text(path, json.dumps(manifest, indent=1))
+    lock = FolderLock(run)
+    if not path.exists():
+        write_text(path, json.dumps(manifest, indent=1))
+    return lock

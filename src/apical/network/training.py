@@ -9,6 +9,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -131,47 +132,47 @@ def train(
     model = UNet(config.unet)
     if start:
         load_start(model, start)
-    if rank == 0:  # only now: what is refused leaves no folder behind
-        claim(run, manifest, resume=resume)
-    model = model.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = copy.deepcopy(model).requires_grad_(False)
-    optimizer = _optimizer(model, config)
-    progress = Progress()
-    last = run / LAST
-    if resume and last.exists():
-        progress = load_checkpoint(last, model, average, optimizer)
-    parallel = DistributedDataParallel(model) if world > 1 else model
+    # Only now: what is refused leaves no folder behind.
+    with claim(run, manifest, resume=resume) if rank == 0 else nullcontext():
+        model = model.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        average = copy.deepcopy(model).requires_grad_(False)
+        optimizer = _optimizer(model, config)
+        progress = Progress()
+        last = run / LAST
+        if resume and last.exists():
+            progress = load_checkpoint(last, model, average, optimizer)
+        parallel = DistributedDataParallel(model) if world > 1 else model
 
-    while not progress.finished:
-        started = time.monotonic()
-        done = _share_done(progress, config)
-        row = _one_epoch(parallel, model, average, optimizer, learned, config, progress, (rank, world), on_step)
-        if rank == 0:
-            row |= validate(average, watched, config) if watched else {}
-        progress.epoch += 1
-        progress.seconds += time.monotonic() - started
-        dice = row.get("val_dice_mean") if config.keep == "best" else None
-        # With nothing to judge by, the last epoch is the best.
-        if rank == 0 and (dice is None or progress.best_dice is None or dice > progress.best_dice):
-            progress.best_dice, progress.best_epoch = dice, progress.epoch
-            write_tensors(run / BEST, average.state_dict(), {"config": json.dumps(asdict(config.unet))})
-        progress.epoch_share = _share_done(progress, config) - done
-        # Stop where a further epoch would overrun by more than half of itself.
-        out_of_budget = _share_done(progress, config) + progress.epoch_share / 2 > 1
-        progress.finished = out_of_budget or progress.epoch - progress.best_epoch >= config.patience
-        progress.history.append({"epoch": progress.epoch, "seconds": round(progress.seconds, 3), **row})
-        if rank == 0:
-            save_checkpoint(last, model, average, optimizer, progress)
-            write_history(run / "history.csv", progress.history)
-            draw_curves(run / "curves.png", progress.history)
-            on_epoch(progress)
-        _agree(progress, world)
-    if rank == 0 and not has_ended(run):
-        best = UNet(config.unet)
-        best.load_state_dict(read_tensors(run / BEST)[0])
-        end_run(run, best.to(place), learned, watched, config.augment, config.seed, start)
-    if world > 1:
-        dist.destroy_process_group()
+        while not progress.finished:
+            started = time.monotonic()
+            done = _share_done(progress, config)
+            row = _one_epoch(parallel, model, average, optimizer, learned, config, progress, (rank, world), on_step)
+            if rank == 0:
+                row |= validate(average, watched, config) if watched else {}
+            progress.epoch += 1
+            progress.seconds += time.monotonic() - started
+            dice = row.get("val_dice_mean") if config.keep == "best" else None
+            # With nothing to judge by, the last epoch is the best.
+            if rank == 0 and (dice is None or progress.best_dice is None or dice > progress.best_dice):
+                progress.best_dice, progress.best_epoch = dice, progress.epoch
+                write_tensors(run / BEST, average.state_dict(), {"config": json.dumps(asdict(config.unet))})
+            progress.epoch_share = _share_done(progress, config) - done
+            # Stop where a further epoch would overrun by more than half of itself.
+            out_of_budget = _share_done(progress, config) + progress.epoch_share / 2 > 1
+            progress.finished = out_of_budget or progress.epoch - progress.best_epoch >= config.patience
+            progress.history.append({"epoch": progress.epoch, "seconds": round(progress.seconds, 3), **row})
+            if rank == 0:
+                save_checkpoint(last, model, average, optimizer, progress)
+                write_history(run / "history.csv", progress.history)
+                draw_curves(run / "curves.png", progress.history)
+                on_epoch(progress)
+            _agree(progress, world)
+        if rank == 0 and not has_ended(run):
+            best = UNet(config.unet)
+            best.load_state_dict(read_tensors(run / BEST)[0])
+            end_run(run, best.to(place), learned, watched, config.augment, config.seed, start)
+        if world > 1:
+            dist.destroy_process_group()
     return progress
 
 
