@@ -79,7 +79,8 @@ def decode_film(
             context = stream.codec_context
             if context.height and context.width:
                 check_size(path, context.height, context.width, max(stream.frames, 1))
-            stream.thread_type = "AUTO"
+            # Whole frames decoded side by side (AUTO) could be handed out before their damage is marked.
+            stream.thread_type = "SLICE"
             return _decode(path, container, stream, colour, region)
     except InputError:
         raise
