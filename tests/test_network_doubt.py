@@ -61,7 +61,7 @@ def test_the_temperature_is_how_much_too_sure_the_network_is(too_sure: float):
     chances = true.softmax(dim=1).permute(0, 2, 3, 1).reshape(-1, 4)
     drawn = torch.multinomial(chances, 1, generator=random).reshape(4, 64, 64).byte()
     seen = Frames(torch.zeros(4, 2, 64, 64, dtype=torch.uint8), drawn, torch.zeros(4).long(), torch.arange(4))
-    confidence = fit_confidence(Guessing(true * too_sure), seen)
+    confidence = fit_confidence(Guessing(true * too_sure), seen, seed=0)
     assert float(confidence.temperature) == pytest.approx(too_sure, rel=0.05)
     torch.testing.assert_close(confidence(true * too_sure), Confidence()(true), rtol=0.02, atol=0.01)
 

@@ -95,10 +95,14 @@ def test_how_sure_a_network_may_be_is_told_by_its_start_where_nobody_is_watched(
 ):
     everyone = replace(SPLIT, train=("patient0001", "patient0002", "patient0003"), validation=())
     train(store, everyone, tmp_path / "all", SMALL, start=folder / "run", device="cpu")
-    known = [read_tensors(run / "confidence.safetensors")[0] for run in (folder / "run", tmp_path / "all")]
+    known = [read_tensors(run / "confidence.safetensors") for run in (folder / "run", tmp_path / "all")]
     assert known[0] == known[1]
+    assert known[0][1] == {"temperature_found_on": "watched"}
     train(store, everyone, tmp_path / "alone", SMALL, device="cpu")
-    assert read_tensors(tmp_path / "alone" / "confidence.safetensors")[0] != known[0]
+    export(tmp_path / "alone", tmp_path / "model")
+    assert find_model(tmp_path / "model").config["doubt"]["temperature_found_on"] == "learned"
+    restore_run(find_model(tmp_path / "model"), [store], tmp_path / "again")
+    assert read_tensors(tmp_path / "again" / "confidence.safetensors")[1] == {"temperature_found_on": "learned"}
 
 
 def test_its_own_training_has_ended(folder: Path, store: Store):
@@ -112,6 +116,15 @@ def test_its_own_training_has_ended(folder: Path, store: Store):
     torch.testing.assert_close(*temperature)
     after = read_tensors(folder / "again" / "last.safetensors")[0]
     torch.testing.assert_close(before["stem.weight"], after["model.stem.weight"])
+
+
+def test_what_an_interrupted_try_found_of_another_network_is_forgotten(
+    folder: Path, store: Store, model: Model, tmp_path: Path
+):
+    for name in ("confidence", "familiarity", "orientation"):
+        (tmp_path / f"{name}.safetensors").write_bytes(b"of another")
+    restore_run(model, [store], tmp_path)
+    load_run(tmp_path)
 
 
 def test_a_run_is_not_replaced(folder: Path, store: Store, model: Model):

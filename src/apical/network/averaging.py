@@ -15,12 +15,12 @@ from typing import Any
 from torch import Tensor
 
 from apical.errors import InputError
-from apical.files import make_folder, refuse_existing, write_text
+from apical.files import FolderLock, make_folder, refuse_existing, write_text
 from apical.network.augment import AugmentConfig
 from apical.network.checkpoint import BEST, LAST, read_tensors, write_tensors
 from apical.network.dataset import load_frames
 from apical.network.manifest import MANIFEST, phantoms_of, stores_of
-from apical.network.released import end_run, has_ended
+from apical.network.released import HOW_TO_END, begin_anew, end_run, has_ended
 from apical.network.unet import UNet, UNetConfig
 from apical.store import Store
 
@@ -29,7 +29,7 @@ _ALIKE = ("split", "recipe.unet", "recipe.size", "recipe.views")
 
 
 def average_runs(stores: Sequence[Store], runs: Sequence[Path], output: Path) -> None:
-    """Write a run with the mean of the best weights of finished runs, for `export`.
+    """Write a run with the mean of the kept weights of finished runs, for `export`.
 
     What its features tell of a picture is found anew: that takes some minutes.
 
@@ -76,14 +76,16 @@ def average_runs(stores: Sequence[Store], runs: Sequence[Path], output: Path) ->
     watched = load_frames(stores[:1], split["validation"], size, views) if split["validation"] else None
     augment = AugmentConfig.from_dict(recipe["augment"])
 
-    make_folder(output)
-    write_tensors(output / BEST, network.state_dict(), {"config": json.dumps(recipe["unet"])})
-    end_run(output, network, learned, watched, augment, recipe["seed"], runs[-1])
     starts = [m["start"] or {"learned": [], "watched": []} for m in manifests]
     seen = {key: sorted({p for start in starts for p in start[key]}) for key in ("learned", "watched")}
     synthetic = next(filter(None, map(phantoms_of, manifests)), None)
     manifest = last | {"averaged": members, "data": [*data.values()], "phantoms": synthetic, "start": seen}
-    write_text(output / MANIFEST, json.dumps(manifest, indent=1))
+    make_folder(output)
+    with FolderLock(output):
+        begin_anew(output)
+        write_tensors(output / BEST, network.state_dict(), {"config": json.dumps(recipe["unet"])})
+        end_run(output, network, learned, watched, augment, recipe["seed"], runs[-1])
+        write_text(output / MANIFEST, json.dumps(manifest, indent=1))
 
 
 def _refuse_strangers(
@@ -119,7 +121,7 @@ def _manifest(run: Path) -> dict[str, Any]:
     if "averaged" in manifest:
         raise InputError(f"{run}: is a mean itself; give the runs that it is of")
     if not has_ended(run):
-        raise InputError(f"{run}: has not ended; go on with `apical train --resume`")
+        raise InputError(f"{run}: has not ended; {HOW_TO_END}")
     return manifest
 
 

@@ -93,7 +93,7 @@ def _started_from(start: Mapping[str, Any] | None) -> str:
     if start is None or "run" not in start:  # a mean has several, told by `_averaged`
         return ""
     return (
-        f"Started from the best weights of the run '{start['run']}' (SHA-256 `{start['weights_sha256'][:16]}`), which, "
+        f"Started from the kept weights of the run '{start['run']}' (SHA-256 `{start['weights_sha256'][:16]}`), which, "
         f"with what it started from itself, had learned from {len(start['learned'])} patients and watched "
         f"{len(start['watched'])}, none of them unseen here.\n"
     )

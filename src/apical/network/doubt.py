@@ -89,12 +89,13 @@ def described(skips: list[Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def fit_confidence(network: UNet, frames: Frames) -> Confidence:
+def fit_confidence(network: UNet, frames: Frames, seed: int) -> Confidence:
     """Find the temperature by which the probabilities of these frames' pixels are likeliest, best on unlearned ones."""
     network = network.eval()
     place = next(network.parameters()).device
     scores, masks = [], []
-    for picked in torch.split(torch.linspace(0, len(frames) - 1, min(_FEW, len(frames))).round().long(), 16):
+    chosen = np.sort(frames.pick_renditions(np.random.default_rng(seed))[:_FEW])
+    for picked in torch.split(torch.from_numpy(chosen), 16):
         images = frames.images[picked, : network.config.frames].float().to(place)
         scores.append(network(images)[0].float().cpu())
         masks.append(frames.masks[picked].long())

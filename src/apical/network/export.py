@@ -21,10 +21,10 @@ from apical.files import atomic_write, make_folder, refuse_existing, write_text
 from apical.models import FORMAT_VERSION, seen_patients
 from apical.network.averaging import is_continuation
 from apical.network.card import model_card
-from apical.network.checkpoint import BEST, LAST, read_tensors
+from apical.network.checkpoint import BEST, CONFIDENCE, LAST, read_tensors
 from apical.network.doubt import LIKE_SHARE
 from apical.network.manifest import CROSSVAL, MANIFEST, recipes_of
-from apical.network.released import OUTPUTS, Released, with_features
+from apical.network.released import FOUND_ON, OUTPUTS, Released, with_features
 from apical.network.unet import UNet, UNetConfig
 
 OPSET = 17
@@ -120,6 +120,7 @@ def export(
         "doubt": {
             "confidence": [str(s) for s in Structure],
             "temperature": round(float(network.confidence.temperature), 4),
+            FOUND_ON: read_tensors(run / CONFIDENCE)[1].get(FOUND_ON),
             "unlike": "distance from the learned pictures in the network's features; above 1, beyond "
             f"{LIKE_SHARE:.0%} of their like",
         },

@@ -103,7 +103,7 @@ def origin_of(start: Path, store: Store, split: Split) -> dict[str, Any]:
 
 
 def load_start(network: UNet, start: Path) -> None:
-    """Load the best weights of the run that is started from.
+    """Load the kept weights of the run that is started from.
 
     Raises
     ------
@@ -127,18 +127,25 @@ def claim(run: Path, manifest: Mapping[str, Any], *, resume: bool) -> FolderLock
     InputError
         When the run in it is of other data, recipe, split or start.
     """
-    path = run / MANIFEST
-    if path.exists():
-        if not resume:
-            raise OutputError(f"{run}: holds a run already; add --resume to go on with it, or name another folder")
-        old = json.loads(path.read_text(encoding="utf-8"))
-        for key in ("data", "phantoms", "recipe", "split", "start"):
-            if old.get(key) != manifest[key]:
-                raise InputError(
-                    f"{run}: its {key} differs from what is asked now; resume with the same, or name another folder"
-                )
     make_folder(run)
     lock = FolderLock(run)
+    try:
+        _begin_or_join(run / MANIFEST, manifest, resume=resume)
+    except BaseException:
+        lock.release()
+        raise
+    return lock
+
+
+def _begin_or_join(path: Path, manifest: Mapping[str, Any], *, resume: bool) -> None:
     if not path.exists():
         write_text(path, json.dumps(manifest, indent=1))
-    return lock
+        return
+    if not resume:
+        raise OutputError(f"{path.parent}: holds a run already; add --resume to go on with it, or name another folder")
+    old = json.loads(path.read_text(encoding="utf-8"))
+    for key in ("data", "phantoms", "recipe", "split", "start"):
+        if old.get(key) != manifest[key]:
+            raise InputError(
+                f"{path.parent}: its {key} differs from what is asked now; resume with the same, or name another folder"
+            )

@@ -15,6 +15,10 @@ from apical.network.orientation import fit_orientation
 from apical.network.unet import UNet
 
 OUTPUTS = ("scores", "views", "confidence", "unlike", "orientation")
+FOUND_ON = "temperature_found_on"
+"""Whose frames told the temperature: those watched, or for want of them those learned from."""
+HOW_TO_END = "go on with `apical train --resume`; a mean or a restored run, make again with this version"
+_FEATURES = (CONFIDENCE, FAMILIARITY, ORIENTATION)
 
 
 class Released(nn.Module):
@@ -48,19 +52,26 @@ def end_run(
     """Find out what a run's network tells beside its scores, as far as its folder lacks it. That takes some minutes.
 
     How sure it may be of itself, only patients who were not learned from can tell: where none is watched, the run
-    that this one started from knows, if it does.
+    that this one started from knows, if it does. On whose frames it was found stands beside it.
     """
     if not (run / CONFIDENCE).exists():
         if watched is None and start is not None and (start / CONFIDENCE).exists():
-            tensors = read_tensors(start / CONFIDENCE)[0]
+            tensors, found_on = read_tensors(start / CONFIDENCE)
         else:
-            tensors = fit_confidence(network, watched or learned).state_dict()
-        write_tensors(run / CONFIDENCE, tensors, {})
+            tensors = fit_confidence(network, watched or learned, seed).state_dict()
+            found_on = {FOUND_ON: "watched" if watched else "learned"}
+        write_tensors(run / CONFIDENCE, tensors, found_on)
     if not (run / FAMILIARITY).exists():
         familiarity = fit_familiarity(network, learned, watched, config, seed)
         write_tensors(run / FAMILIARITY, familiarity.state_dict(), {})
     if not (run / ORIENTATION).exists():
         write_tensors(run / ORIENTATION, fit_orientation(network, learned, config, seed).state_dict(), {})
+
+
+def begin_anew(run: Path) -> None:
+    """Remove what an interrupted try may have left: it tells of another network."""
+    for name in _FEATURES:
+        (run / name).unlink(missing_ok=True)
 
 
 def with_features(run: Path, network: UNet) -> Released:
@@ -72,7 +83,7 @@ def with_features(run: Path, network: UNet) -> Released:
         When the run has not ended.
     """
     if not has_ended(run):
-        raise InputError(f"{run}: the run has not ended; go on with `apical train --resume`")
+        raise InputError(f"{run}: the run has not ended; {HOW_TO_END}")
     confidence = Confidence()
     confidence.load_state_dict(read_tensors(run / CONFIDENCE)[0])
     known, _ = read_tensors(run / FAMILIARITY)
@@ -86,4 +97,4 @@ def with_features(run: Path, network: UNet) -> Released:
 
 def has_ended(run: Path) -> bool:
     """Tell whether a run's folder holds all that `export` needs beside the weights."""
-    return all((run / name).is_file() for name in (CONFIDENCE, FAMILIARITY, ORIENTATION))
+    return all((run / name).is_file() for name in _FEATURES)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from apical.anatomy import Orientation
 from apical.errors import ModelError
-from apical.files import make_folder, refuse_existing, write_text
+from apical.files import FolderLock, make_folder, refuse_existing, write_text
 from apical.models import Model
 from apical.network.augment import Augment, AugmentConfig
 from apical.network.checkpoint import (
@@ -40,7 +40,7 @@ from apical.network.checkpoint import (
 from apical.network.dataset import Frames, load_frames
 from apical.network.doubt import Confidence, Familiarity
 from apical.network.manifest import MANIFEST
-from apical.network.released import end_run
+from apical.network.released import FOUND_ON, begin_anew, end_run
 from apical.network.unet import UNet, UNetConfig
 from apical.store import Store
 
@@ -58,6 +58,8 @@ class Restored:
     network: UNet
     features: dict[str, dict[str, Tensor]]
     """Of doubt and display, by file of a run."""
+    found_on: dict[str, str]
+    """Whose frames told the temperature, where the model says."""
     progress: Progress
     augment: AugmentConfig
     seed: int
@@ -92,17 +94,19 @@ def restore_run(model: Model, stores: Sequence[Store], output: Path) -> None:
     watched = load_frames(stores[:1], aside, model.size, model.views) if aside else None
     _measure_norms(found.network, learned, found.augment, found.seed)
 
-    make_folder(output)
     network = found.network
     unet = {"channels": network.config.channels, "frames": network.config.frames}
-    write_tensors(output / BEST, network.state_dict(), {"config": json.dumps(unet)})
     optimizer = torch.optim.AdamW(network.parameters())
-    save_checkpoint(output / LAST, network, copy.deepcopy(network), optimizer, found.progress)
-    for file, tensors in found.features.items():
-        write_tensors(output / file, tensors, {})
-    # What an earlier version's model does not tell.
-    end_run(output, network, learned, watched, found.augment, found.seed)
-    write_text(output / MANIFEST, json.dumps(found.manifest, indent=1))
+    make_folder(output)
+    with FolderLock(output):
+        begin_anew(output)
+        write_tensors(output / BEST, network.state_dict(), {"config": json.dumps(unet)})
+        save_checkpoint(output / LAST, network, copy.deepcopy(network), optimizer, found.progress)
+        for file, tensors in found.features.items():
+            write_tensors(output / file, tensors, found.found_on if file == CONFIDENCE else {})
+        # What an earlier version's model does not tell.
+        end_run(output, network, learned, watched, found.augment, found.seed)
+        write_text(output / MANIFEST, json.dumps(found.manifest, indent=1))
 
 
 def read_model(model: Model) -> Restored:
@@ -147,6 +151,7 @@ def _read(model: Model) -> Restored:
     restored = {"name": model.name, "sha256": model.sha256, "averaged": training.get("averaged")}
     return Restored(
         network=network,
+        found_on={k: v for k, v in model.config["doubt"].items() if k == FOUND_ON and v},
         features={file: part.state_dict() for file, (_, part) in parts.items()},
         progress=Progress(
             epoch=epoch,

@@ -102,7 +102,7 @@ def train(
     phantoms
         Store of synthetic hearts to learn from besides; some of them in each epoch (`phantom_share`).
     start
-        Run whose best weights are started from; it must not have learned or watched this split's unseen patients.
+        Run whose kept weights are started from; it must not have learned or watched this split's unseen patients.
     run
         Folder to write. With `resume`, an interrupted run in it goes on from its last whole epoch,
         and gives what an uninterrupted one would have given.
