@@ -12,6 +12,7 @@ import pytest
 
 from apical.anatomy import Label
 from apical.evaluate import evaluate, read_evaluation, read_frames
+from apical.evaluate.geometry import score_frame
 from apical.evaluate.plausibility import plausibility_section, summarise_plausibility
 from apical.phantom import as_study, make_patient
 from apical.study import Maker, Mask, Repair, Segmentation, Study
@@ -85,6 +86,14 @@ def test_an_evaluation_of_an_earlier_version_tells_nothing(studies: list[Study],
     frames = read_frames(tmp_path / "frames.csv")
     assert all(f.impossible is None and f.repaired is None for f in frames)
     assert plausibility_section(frames) == []
+
+
+def test_a_heart_shown_upside_down_is_possible(studies: list[Study]) -> None:
+    for frame in studies[0].frames:
+        turned = replace(frame, image=frame.image[::-1], reference=frame.reference[::-1])
+        assert score_frame(turned, turned.reference, "a").impossible == ()
+        (fault,) = score_frame(turned, frame.reference, "a").impossible
+        assert fault.what == "atrium beside the apex removed"
 
 
 def test_a_mask_of_background_alone_is_no_fault(studies: list[Study]) -> None:

@@ -200,9 +200,16 @@ def score_frame(
         heart_accuracy=heart_accuracy,
         structures=structures,
         unlike=None if doubt is None else doubt.unlike,
-        impossible=None if predicted is None else repair_mask(predicted)[1],
+        impossible=None if predicted is None else _faults(predicted, frame.reference),
         repaired=repaired,
     )
+
+
+def _faults(predicted: Mask, reference: Mask) -> tuple[Repair, ...]:
+    """Return what of the mask is impossible, seen as the expert's shows the heart: apex above, or below."""
+    rows = [np.flatnonzero((reference == label).any(axis=1)) for label in (Label.LV_CAVITY, Label.LEFT_ATRIUM)]
+    upside_down = all(map(len, rows)) and rows[0].mean() > rows[1].mean()
+    return repair_mask(predicted[::-1] if upside_down else predicted)[1]
 
 
 def check_labels(mask: Mask, what: str) -> None:

@@ -2,7 +2,7 @@
 
 A mask is impossible where `apical.repair` would change it: two cavities or atria, holes, specks of wall, an atrium
 beside the apex. A model of apical repairs its masks, and says what it repaired; of another tool's masks only what is
-scored is known.
+scored is known. A mask that lacks a structure is possible here; its Dice says the rest.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def plausibility_section(frames: Sequence[FrameScore]) -> list[str]:
     return [
         "## Anatomy",
         "Masks that are anatomically impossible: two cavities or atria, holes, specks of wall, an atrium beside the "
-        "apex; before the model repaired them, where it tells, and as they were scored.",
+        "apex; before the model repaired them, where it tells, and as they were scored. A structure that is missing "
+        "does not count here: its Dice is 0.",
         to_markdown(rows),
     ]
 
