@@ -31,6 +31,34 @@ def test_mask_of_another_shape_is_an_error_that_names_the_frame() -> None:
         measure(study, masks)
 
 
+def test_a_still_without_view_has_the_one_that_the_model_recognised() -> None:
+    study, masks = examination(heart_masks())
+    nameless = replace(study, frames=tuple(replace(f, view=None) for f in study.frames))
+    assert measure(nameless, masks).status is Status.REFUSED
+    seen = {f.name: (f.view, 0.6 if f.name == "p_4CH_ES" else 0.99) for f in study.frames}
+    result = measure(nameless, Segmentation(masks, views=seen))
+    assert result.ef_percent == measure(study, masks).ef_percent
+    found = [f for f in result.findings if f.reason is Reason.VIEW_RECOGNISED]
+    assert len(found) == 4
+    (unsure,) = [f for f in found if f.severity is Severity.CAUTION]
+    assert unsure.sentence == "4CH ES, p_4CH_ES: the view was recognised by the model (60 %)."
+    # What names and tags say stands: the model is not asked.
+    assert measure(study, Segmentation(masks, views=seen)).findings == measure(study, masks).findings
+
+
+def test_of_two_stills_of_one_recognised_view_the_surer_is_measured() -> None:
+    study, masks = examination(heart_masks())
+    nameless = replace(study, frames=tuple(replace(f, view=None) for f in study.frames))
+    chances = {"p_2CH_ED": 0.6, "p_2CH_ES": 0.9, "p_4CH_ED": 0.8, "p_4CH_ES": 0.7}
+    named = nameless.with_views({name: (View.A4C, chance) for name, chance in chances.items()})
+    assert {f.name for f in named.frames if f.view} == {"p_2CH_ES", "p_4CH_ED"}
+    assert set(named.notes) - set(study.notes) == {
+        "p_2CH_ED: recognised as 4CH ED, of which there is one; not measured",
+        "p_4CH_ES: recognised as 4CH ES, of which there is one; not measured",
+    }
+    assert named.with_views({name: (View.A4C, chance) for name, chance in chances.items()}).notes == named.notes
+
+
 @pytest.mark.parametrize("wrong", [4, 255])
 def test_values_that_are_no_labels_are_an_error(wrong: int) -> None:
     study, masks = examination(heart_masks())

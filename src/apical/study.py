@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,8 @@ class Frame:
     reference: Mask | None = None
     source: Path | None = None
     region: Region | None = None
+    view_probability: float | None = None
+    """That of a view which the model recognised; None where name or tags say it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +156,26 @@ class Study:
         others = [f for f in same if f.phase not in (None, frame.phase)]
         alone = sum(f.phase == frame.phase for f in same) == 1
         return others[0] if alone and len(others) == 1 else None
+
+    def with_views(self, recognised: Mapping[str, tuple[View, float]]) -> Study:
+        """Return the study with the views that a model recognised (`Segmentation.views`) in stills of a known phase.
+
+        A still stays without view, and a note says so, where another of that view and phase is there already; of
+        several the surest is taken.
+        """
+        named: dict[str, Frame] = {}
+        notes = []
+        taken = {(frame.view, frame.phase) for frame in self.frames}
+        unnamed = [f for f in self.frames if f.view is None and f.phase is not None and f.name in recognised]
+        for frame in sorted(unnamed, key=lambda f: -recognised[f.name][1]):
+            view, probability = recognised[frame.name]
+            if (view, frame.phase) in taken:
+                notes.append(f"{frame.name}: recognised as {view} {frame.phase}, of which there is one; not measured")
+                continue
+            taken.add((view, frame.phase))
+            named[frame.name] = replace(frame, view=view, view_probability=probability)
+        frames = tuple(named.get(frame.name, frame) for frame in self.frames)
+        return replace(self, frames=frames, notes=(*self.notes, *(n for n in notes if n not in self.notes)))
 
     @property
     def items(self) -> tuple[Frame | Clip, ...]:

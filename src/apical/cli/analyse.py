@@ -270,6 +270,7 @@ def _measure_study(
 
     with imported_beside(writing(report=report, dicom=dicom)):
         masks = source.predict(study)
+    study = study.with_views(masks.views)
     if save_masks:
         _write_masks(study, masks, place, "mhd", per_frame=False)
     stills_suffice = any(study.frame(view, Phase.ED) and study.frame(view, Phase.ES) for view in View)

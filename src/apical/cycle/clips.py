@@ -26,7 +26,7 @@ from apical.errors import InputError
 from apical.grid import find_sector
 from apical.measure.examination import measure
 from apical.measure.interval import with_intervals
-from apical.measure.quality import Inspector, picture_turned, status_of
+from apical.measure.quality import Inspector, picture_turned, status_of, view_recognised
 from apical.measure.results import Finding, Measurements, Reason, Severity, VolumeDefinition
 from apical.measure.ventricle import trace_cavity
 from apical.study import Clip, Doubt, Frame, Repair, Segmentation, Study
@@ -38,8 +38,6 @@ Masks = Mapping[str, NDArray[np.uint8]]
 class ClipRule:
     """When beats and clips of one study give cause for caution."""
 
-    sure_view: float = 0.8
-    """Probability below which a recognised view is to be checked by a person."""
     ef_spread_points: float = 10.0
     length_ratio: float = 1.25
     """Paired beats whose lengths differ by more are not the same heart rate."""
@@ -159,9 +157,7 @@ def _doubts(seen: ViewClip, rule: ClipRule) -> list[Finding]:
     found = []
     where = f"{seen.view}, {seen.clip.name}"
     if seen.view_probability is not None:
-        severity = Severity.NOTE if seen.view_probability >= rule.sure_view else Severity.CAUTION
-        sentence = f"{where}: the view was recognised by the model ({100 * seen.view_probability:.0f} %)."
-        found.append(Finding(Reason.VIEW_RECOGNISED, sentence, severity, seen.view))
+        found.append(view_recognised(seen.view_probability, where, seen.view))
     stated, measured = seen.clip.heart_rate_bpm, seen.cycle.heart_rate_bpm
     if stated and measured and not 1 / rule.heart_rate_ratio <= stated / measured <= rule.heart_rate_ratio:
         sentence = f"{where}: the file says {stated:.0f} beats/min, the curve {measured:.0f}; one of them is wrong."

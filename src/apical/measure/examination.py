@@ -11,7 +11,7 @@ from apical.anatomy import Label, Phase, View
 from apical.calibration import Calibration
 from apical.errors import InputError
 from apical.measure.interval import with_intervals
-from apical.measure.quality import LIMITS, percent, picture_turned
+from apical.measure.quality import LIMITS, percent, picture_turned, view_recognised
 from apical.measure.quantities import measure_quantities
 from apical.measure.results import Finding, Measurements, Reason, Severity
 from apical.measure.ventricle import VentricleView, measure_view
@@ -30,8 +30,8 @@ def measure(study: Study, masks: Mapping[str, NDArray[np.uint8]]) -> Measurement
     Parameters
     ----------
     study
-        Frames with view and phase; others are passed over. Where a view and phase has several frames,
-        the first counts.
+        Frames with view and phase; others are passed over. A view that is not known is what the model recognised
+        (`Segmentation.views`), which a finding says. Where a view and phase has several frames, the first counts.
     masks
         Labels 0-3, (row, column) on the frame's native grid, by frame name. A `Segmentation` also brings what its
         model knows of its own error, for the intervals.
@@ -53,6 +53,7 @@ def measure(study: Study, masks: Mapping[str, NDArray[np.uint8]]) -> Measurement
     >>> result.ef_percent, result.status.value, result.default.findings[0].reason.value
     (None, 'refused', 'no_frame')
     """
+    study = study.with_views(getattr(masks, "views", {}))
     given = {key: frame for key in _keys() if (frame := study.frame(*key)) is not None}
     spacings = {key: frame.grid.spacing_mm for key, frame in given.items() if frame.name in masks}
     common = _missing(given, masks)
@@ -71,7 +72,7 @@ def measure(study: Study, masks: Mapping[str, NDArray[np.uint8]]) -> Measurement
                 Severity.CAUTION,
             ),
         )
-    common += _repaired(given, masks) + _turned(given, masks)
+    common += _recognised(given) + _repaired(given, masks) + _turned(given, masks)
     doubts: Mapping[str, Doubt] = getattr(masks, "doubts", {})
     views: dict[tuple[View, Phase], VentricleView] = {}
     for (view, phase), spacing_mm in spacings.items():
@@ -131,6 +132,15 @@ def _without_spacing(spacings: Mapping[tuple[View, Phase], Spacing | None]) -> t
         )
         for (view, phase), spacing in spacings.items()
         if spacing is None
+    )
+
+
+def _recognised(given: Mapping[tuple[View, Phase], Frame]) -> tuple[Finding, ...]:
+    """Say which views were not known before."""
+    return tuple(
+        view_recognised(frame.view_probability, f"{view} {phase}, {frame.name}", view, phase)
+        for (view, phase), frame in given.items()
+        if frame.view_probability is not None
     )
 
 

@@ -62,7 +62,9 @@ class Limits:
     ef_percent: tuple[float, float] = (10.0, 85.0)
     repair_caution: float = 0.01
     """Part of the heart that a repair of the predicted mask changed."""
-    confidence_caution: float = 0.94
+    sure_view: float = 0.8
+    """Probability below which a recognised view is to be checked by a person."""
+    confidence_caution: float = 0.91
     """Dice of the cavity that the network expects of itself; few unseen CAMUS patients fall below it."""
     unlike_caution: float = 0.9
     unlike_refusal: float = 1.5
@@ -224,6 +226,13 @@ def picture_turned(orientation: Orientation, where: str, view: View, phase: Phas
     """Return the finding that a picture was turned for the model; `where` names it."""
     sentence = f"{where}: the heart is shown {orientation.words}; the picture was turned for the model."
     return Finding(Reason.PICTURE_TURNED, sentence, Severity.NOTE, view, phase)
+
+
+def view_recognised(probability: float, where: str, view: View, phase: Phase | None = None) -> Finding:
+    """Return the finding that a view was recognised by the model; `where` names the picture."""
+    severity = Severity.NOTE if probability >= LIMITS.sure_view else Severity.CAUTION
+    sentence = f"{where}: the view was recognised by the model ({percent(probability)})."
+    return Finding(Reason.VIEW_RECOGNISED, sentence, severity, view, phase)
 
 
 def percent(fraction: float) -> str:
