@@ -58,7 +58,7 @@ def train(
         typer.Option(min=0.01, max=10, help="Frames of --phantoms in an epoch, as a share of the rest (default: 0.3)."),
     ] = None,
     start: Annotated[
-        Path | None, typer.Option(help="Run to start from: its best weights instead of random ones.")
+        Path | None, typer.Option(help="Run to start from: the weights it kept instead of random ones.")
     ] = None,
     size: Size = None,
     device: Device = "auto",
