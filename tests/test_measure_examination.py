@@ -47,7 +47,7 @@ def test_a_still_without_view_has_the_one_that_the_model_recognised() -> None:
 
 
 def test_of_two_stills_of_one_recognised_view_the_surer_is_measured() -> None:
-    study, masks = examination(heart_masks())
+    study, _ = examination(heart_masks())
     nameless = replace(study, frames=tuple(replace(f, view=None) for f in study.frames))
     chances = {"p_2CH_ED": 0.6, "p_2CH_ES": 0.9, "p_4CH_ED": 0.8, "p_4CH_ES": 0.7}
     named = nameless.with_views({name: (View.A4C, chance) for name, chance in chances.items()})

@@ -75,11 +75,39 @@ def test_it_is_exported_as_a_run_and_names_its_members(runs: tuple[Path, Path, P
 def test_a_mean_goes_on_from_a_mean_whose_runs_its_own_went_on_from(runs: tuple[Path, Path, Path]):
     _, manifest = load_run(runs[2])
     members = manifest["averaged"]
-    later = [member | {"start_sha256": member["weights_sha256"]} for member in members]
+    later = [m | {"start_sha256": m["weights_sha256"], "weights_sha256": f"{k}"} for k, m in enumerate(members)]
     assert is_continuation(later, members)
+    assert is_continuation([members[0], later[1]], members)
     assert not is_continuation(later[::-1], members)
     assert not is_continuation(members, members)
     assert not is_continuation(later[:1], members)
+
+
+def test_a_mean_of_runs_of_which_one_went_on_with_everybody(
+    store: Store, runs: tuple[Path, Path, Path], tmp_path: Path
+):
+    first, second, mean = runs
+    everyone = Split(("patient0001", "patient0002"), (), (), "all")
+    recipe = replace(SMALL, learning_rate=1e-2)
+    train(store, everyone, tmp_path / "all", recipe, start=second, device="cpu")
+    average_runs([store], [first, tmp_path / "all"], tmp_path / "mean")
+    _, manifest = load_run(tmp_path / "mean")
+    assert manifest["split"]["train"] == ["patient0001", "patient0002"]
+    assert seen_patients(manifest) == {"patient0001", "patient0002"}
+    export(mean, tmp_path / "before")
+    known = {"patients": ["patient0002"], "seen_in_training": False, "precision": "float32"}
+    summary = known | {"model_sha256": find_model(tmp_path / "before").sha256}
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation" / "report.md").write_text("# Evaluation\n")
+    (tmp_path / "evaluation" / "summary.json").write_text(json.dumps(summary))
+    export(tmp_path / "mean", tmp_path / "model", evaluation=tmp_path / "evaluation", before=mean)
+    config = find_model(tmp_path / "model").config
+    assert config["judged"]["trained"] == 1
+    assert "Of the runs averaged, 'first' did not go on." in (tmp_path / "model" / "MODEL_CARD.md").read_text()
+    earlier = read_tensors(mean / "confidence.safetensors")[0]["temperature"]
+    assert config["doubt"]["temperature"] == pytest.approx(float(earlier), abs=1e-4)
+    with pytest.raises(InputError, match="not the run that this one went on from"):
+        export(mean, tmp_path / "other", evaluation=tmp_path / "evaluation", before=mean)
 
 
 def test_what_has_no_mean_is_refused(store: Store, runs: tuple[Path, Path, Path], tmp_path: Path):
@@ -100,9 +128,10 @@ def test_what_has_no_mean_is_refused(store: Store, runs: tuple[Path, Path, Path]
     train(store, SPLIT, stranger, replace(SMALL, seed=1), device="cpu")
     with pytest.raises(InputError, match="did not go on from one network"):
         average_runs([store], [stranger, second], tmp_path / "a")
-    train(store, replace(SPLIT, origin="another"), tmp_path / "split", SMALL, device="cpu")
-    with pytest.raises(InputError, match="split is not that of"):
-        average_runs([store], [first, tmp_path / "split"], tmp_path / "a")
+    everyone = Split(("patient0001", "patient0002"), (), (), "all")
+    train(store, everyone, tmp_path / "all", SMALL, start=first, device="cpu")
+    with pytest.raises(InputError, match="1 patients who are unseen or watched in"):
+        average_runs([store], [tmp_path / "all", second], tmp_path / "a")
     assert not (tmp_path / "a").exists()
 
 

@@ -24,7 +24,7 @@ from apical.network.released import HOW_TO_END, begin_anew, end_run, has_ended
 from apical.network.unet import UNet, UNetConfig
 from apical.store import Store
 
-_ALIKE = ("split", "recipe.unet", "recipe.size", "recipe.views")
+_ALIKE = ("recipe.unet", "recipe.size", "recipe.views")
 """What the runs must have in common."""
 
 
@@ -38,15 +38,16 @@ def average_runs(stores: Sequence[Store], runs: Sequence[Path], output: Path) ->
     stores
         Those that the runs learned from, the first being the one that the split is of. Phantoms are not needed.
     runs
-        Two or more of one split and size. The manifest is that of the last, with all of them and of their data.
+        Two or more of one size. The manifest is that of the last, with all of them and of their data; those whom its
+        split keeps unseen or watches must be so to the others.
 
     Raises
     ------
     OutputError
         When the folder holds a run already.
     InputError
-        When there are fewer than two runs or one twice, one has not ended, they differ in split or size of the
-        network, did not go on from one network, or learned from other stores.
+        When there are fewer than two runs or one twice, one has not ended, they differ in the size of the network,
+        did not go on from one network, or learned from other stores, or from patients of whom the last did not.
     """
     if len(runs) < 2:
         raise InputError("a mean takes two runs or more")
@@ -55,6 +56,11 @@ def average_runs(stores: Sequence[Store], runs: Sequence[Path], output: Path) ->
     for run, manifest in zip(runs, manifests, strict=True):
         if other := [key for key in _ALIKE if _get(manifest, key) != _get(manifests[-1], key)]:
             raise InputError(f"{run}: its {', '.join(other)} is not that of {runs[-1]}; no mean can be taken")
+        if seen := _seen_aside(manifest, manifests[-1]["split"]):
+            raise InputError(
+                f"{run}: learned from or watched {len(seen)} patients who are unseen or watched in {runs[-1]} "
+                f"({', '.join(sorted(seen)[:3])}...); no mean can be taken"
+            )
         if manifest["data"][0]["content_sha256"] != stores[0].content_sha256:
             raise InputError(f"{run}: learned from another store than {stores[0].path}")
     data = {store["content_sha256"]: store for manifest in manifests for store in stores_of(manifest)}
@@ -76,8 +82,7 @@ def average_runs(stores: Sequence[Store], runs: Sequence[Path], output: Path) ->
     watched = load_frames(stores[:1], split["validation"], size, views) if split["validation"] else None
     augment = AugmentConfig.from_dict(recipe["augment"])
 
-    starts = [m["start"] or {"learned": [], "watched": []} for m in manifests]
-    seen = {key: sorted({p for start in starts for p in start[key]}) for key in ("learned", "watched")}
+    seen = {key: sorted({p for m in manifests for p in _whom(m, key)}) for key in ("learned", "watched")}
     synthetic = next(filter(None, map(phantoms_of, manifests)), None)
     manifest = last | {"averaged": members, "data": [*data.values()], "phantoms": synthetic, "start": seen}
     make_folder(output)
@@ -86,6 +91,18 @@ def average_runs(stores: Sequence[Store], runs: Sequence[Path], output: Path) ->
         write_tensors(output / BEST, network.state_dict(), {"config": json.dumps(recipe["unet"])})
         end_run(output, network, learned, watched, augment, recipe["seed"], runs[-1])
         write_text(output / MANIFEST, json.dumps(manifest, indent=1))
+
+
+def _whom(manifest: Mapping[str, Any], key: str) -> set[str]:
+    """Return whom a run, or one that it started from, learned from or watched."""
+    part = {"learned": "train", "watched": "validation"}[key]
+    return {*manifest["split"][part], *(manifest["start"] or {}).get(key, ())}
+
+
+def _seen_aside(manifest: Mapping[str, Any], split: Mapping[str, Any]) -> set[str]:
+    """Return whom a run learned from or watched, and whom this split keeps unseen, or learned from and it watches."""
+    learned, watched = _whom(manifest, "learned"), _whom(manifest, "watched")
+    return ((learned | watched) & {*split["test"]}) | (learned & {*split["validation"]})
 
 
 def _refuse_strangers(
@@ -105,10 +122,21 @@ def _refuse_strangers(
 
 
 def is_continuation(averaged: Sequence[Mapping[str, Any]], earlier: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether every run of a mean went on from the one in its place of an earlier mean."""
-    return len(averaged) == len(earlier) and all(
-        run["start_sha256"] == before["weights_sha256"] for run, before in zip(averaged, earlier, strict=True)
+    """Whether the runs of a mean went on from those in their places of an earlier mean; some may be the same still."""
+    return (
+        len(averaged) == len(earlier)
+        and len(kept_of(averaged, earlier)) < len(averaged)
+        and all(
+            before["weights_sha256"] in (run["start_sha256"], run["weights_sha256"])
+            for run, before in zip(averaged, earlier, strict=True)
+        )
     )
+
+
+def kept_of(averaged: Sequence[Mapping[str, Any]], earlier: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names of the runs that are the same in both means."""
+    before = {run["weights_sha256"] for run in earlier}
+    return [run["run"] for run in averaged if run["weights_sha256"] in before]
 
 
 def _manifest(run: Path) -> dict[str, Any]:

@@ -106,8 +106,12 @@ def _judged(config: Mapping[str, Any]) -> str:
         f"**These are the figures of the network before** (run '{config['judged']['run']}', SHA-256 of its model.onnx "
         f"`{config['judged']['sha256'][:16]}`), trained on {config['judged']['trained']} patients. The released one went "
         f"on from it, by the same recipe, with {len(config['training']['split']['train'])}; no patient of this data "
-        "is left to judge it.\n\n"
+        f"is left to judge it.{_same_in_both(config['judged']['kept'])}\n\n"
     )
+
+
+def _same_in_both(runs: Sequence[str]) -> str:
+    return f" Of the runs averaged, {' and '.join(map(repr, runs))} did not go on." if runs else ""
 
 
 def _noted(config: Mapping[str, Any]) -> str:

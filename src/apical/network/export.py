@@ -19,7 +19,7 @@ from apical.calibration import Calibration
 from apical.errors import InputError
 from apical.files import atomic_write, make_folder, refuse_existing, write_text
 from apical.models import FORMAT_VERSION, seen_patients
-from apical.network.averaging import is_continuation
+from apical.network.averaging import is_continuation, kept_of
 from apical.network.card import model_card
 from apical.network.checkpoint import BEST, CONFIDENCE, LAST, read_tensors
 from apical.network.doubt import LIKE_SHARE
@@ -81,7 +81,7 @@ def export(
         intervals of `apical measure`.
     before
         Run that this one went on from with more patients, none being left to judge it: `evaluation` is then of
-        that run's network, on the patients that it never saw, and the card says so.
+        that run's network, on the patients that it never saw, and the card says so. Its temperature is that run's.
     calibration
         Folder of another evaluation of this network, or of a cross-validation by its recipe, to give the intervals
         instead: so that the patients of `evaluation` can judge them.
@@ -98,6 +98,9 @@ def export(
         `before`.
     """
     network, manifest = load_run(run)
+    if before is not None:
+        # How sure the network may be of itself was found where that one had not learned.
+        network.confidence = load_run(before)[0].confidence
     refuse_existing(output / "config.json", overwrite=overwrite)
     make_folder(output)
     size = int(manifest["recipe"]["size"])
@@ -120,7 +123,7 @@ def export(
         "doubt": {
             "confidence": [str(s) for s in Structure],
             "temperature": round(float(network.confidence.temperature), 4),
-            FOUND_ON: read_tensors(run / CONFIDENCE)[1].get(FOUND_ON),
+            FOUND_ON: read_tensors((before or run) / CONFIDENCE)[1].get(FOUND_ON),
             "unlike": "distance from the learned pictures in the network's features; above 1, beyond "
             f"{LIKE_SHARE:.0%} of their like",
         },
@@ -267,6 +270,7 @@ def _network_before(run: Path, manifest: dict[str, Any]) -> tuple[dict[str, Any]
         "sha256": hashlib.sha256(to_onnx(network, int(earlier["recipe"]["size"]))).hexdigest(),
         "trained": len(earlier["split"]["train"]),
         "seen": sorted(seen_patients(earlier)),
+        "kept": kept_of(manifest.get("averaged", ()), earlier.get("averaged", ())),
     }
     return described, earlier["split"]
 
