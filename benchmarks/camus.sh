@@ -46,7 +46,8 @@ steady() { # name, start, minutes, further options
     further "$@" --phantoms runs/phantoms.h5 --phantom-share 0.15 --final-rate 0.4 --average-decay 0.999 --keep last
 }
 average() { # name, runs
-    [ -f "runs/$1/manifest.json" ] || "$APICAL" average runs/camus.h5 runs/nifti.h5 --run "runs/$2" --run "runs/$3" -o "runs/$1"
+    [ -f "runs/$1/manifest.json" ] || "$APICAL" average runs/camus.h5 runs/nifti.h5 --run "runs/$2" --run "runs/$3" \
+        --phantoms runs/phantoms.h5 -o "runs/$1"
 }
 steady split both 60
 average mean both split

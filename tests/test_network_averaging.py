@@ -143,7 +143,11 @@ def test_a_mean_names_the_data_of_all_its_runs_and_who_learned_from_phantoms(
     writer.close()
     with Store(tmp_path / "phantoms.h5") as phantoms:
         train(store, SPLIT, tmp_path / "both", SMALL, phantoms=phantoms, start=runs[0], device="cpu")
-    average_runs([store], [tmp_path / "both", runs[1]], tmp_path / "mean")
+        with pytest.raises(InputError, match=r"phantoms\.h5: a run learned from .* give them by --phantoms"):
+            average_runs([store], [tmp_path / "both", runs[1]], tmp_path / "mean")
+        with pytest.raises(InputError, match="none of the runs learned from these synthetic hearts"):
+            average_runs([store], runs[:2], tmp_path / "mean", phantoms=phantoms)
+        average_runs([store], [tmp_path / "both", runs[1]], tmp_path / "mean", phantoms=phantoms)
     _, manifest = load_run(tmp_path / "mean")
     assert [data["name"] for data in manifest["data"]] == ["store.h5"]
     assert manifest["phantoms"]["name"] == "phantoms.h5"
@@ -166,7 +170,8 @@ def test_what_the_run_before_learned_from_is_not_forgotten(store: Store, runs: t
     export(tmp_path / "two", tmp_path / "model")
     assert "learned from synthetic hearts besides: phantoms.h5" in (tmp_path / "model" / "MODEL_CARD.md").read_text()
     # Cousins have a mean: both went on from the first.
-    average_runs([store], [tmp_path / "two", runs[1]], tmp_path / "mean")
+    with Store(tmp_path / "phantoms.h5") as phantoms:
+        average_runs([store], [tmp_path / "two", runs[1]], tmp_path / "mean", phantoms=phantoms)
 
 
 def test_a_manifest_that_lacks_a_part_is_refused(store: Store, runs: tuple[Path, Path, Path], tmp_path: Path):

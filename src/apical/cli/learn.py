@@ -111,15 +111,17 @@ def average(
     stores: Stores,
     output: Annotated[Path, typer.Option("--output", "-o", help="Run folder to write.")],
     runs: Annotated[list[Path], typer.Option("--run", help="Run to take the mean of; give two or more.")],
+    phantoms: Annotated[Path | None, typer.Option(help="Store of synthetic hearts that a run learned from.")] = None,
 ) -> None:
-    """Write the mean of the weights of several runs of one split as a run of its own, for `apical export`."""
+    """Write the mean of the weights of several runs as a run of its own, for `apical export`."""
     from contextlib import ExitStack
 
     from apical.network.averaging import average_runs
     from apical.store import Store
 
     with ExitStack() as opened:
-        average_runs([opened.enter_context(Store(path)) for path in stores], runs, output)
+        made_up = opened.enter_context(Store(phantoms)) if phantoms else None
+        average_runs([opened.enter_context(Store(path)) for path in stores], runs, output, phantoms=made_up)
     say(f"{output}: the mean of {len(runs)} runs; go on with `apical export {output} -o MODEL`")
 
 

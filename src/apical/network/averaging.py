@@ -18,7 +18,7 @@ from apical.errors import InputError
 from apical.files import FolderLock, make_folder, refuse_existing, write_text
 from apical.network.augment import AugmentConfig
 from apical.network.checkpoint import BEST, LAST, read_tensors, write_tensors
-from apical.network.dataset import load_frames
+from apical.network.dataset import load_frames, load_phantoms
 from apical.network.manifest import MANIFEST, phantoms_of, stores_of
 from apical.network.released import HOW_TO_END, begin_anew, end_run, has_ended
 from apical.network.unet import UNet, UNetConfig
@@ -28,7 +28,7 @@ _ALIKE = ("recipe.unet", "recipe.size", "recipe.views")
 """What the runs must have in common."""
 
 
-def average_runs(stores: Sequence[Store], runs: Sequence[Path], output: Path) -> None:
+def average_runs(stores: Sequence[Store], runs: Sequence[Path], output: Path, *, phantoms: Store | None = None) -> None:
     """Write a run with the mean of the kept weights of finished runs, for `export`.
 
     What its features tell of a picture is found anew: that takes some minutes.
@@ -36,10 +36,12 @@ def average_runs(stores: Sequence[Store], runs: Sequence[Path], output: Path) ->
     Parameters
     ----------
     stores
-        Those that the runs learned from, the first being the one that the split is of. Phantoms are not needed.
+        Those that the runs learned from, the first being the one that the split is of.
     runs
         Two or more of one size. The manifest is that of the last, with all of them and of their data; those whom its
         split keeps unseen or watches must be so to the others.
+    phantoms
+        Synthetic hearts that any of them learned from: to the mean's doubt they are like learned pictures, too.
 
     Raises
     ------
@@ -56,20 +58,17 @@ def average_runs(stores: Sequence[Store], runs: Sequence[Path], output: Path) ->
     for run, manifest in zip(runs, manifests, strict=True):
         if other := [key for key in _ALIKE if _get(manifest, key) != _get(manifests[-1], key)]:
             raise InputError(f"{run}: its {', '.join(other)} is not that of {runs[-1]}; no mean can be taken")
-        if seen := _seen_aside(manifest, manifests[-1]["split"]):
+        if aside := _seen_aside(manifest, manifests[-1]["split"]):
             raise InputError(
-                f"{run}: learned from or watched {len(seen)} patients who are unseen or watched in {runs[-1]} "
-                f"({', '.join(sorted(seen)[:3])}...); no mean can be taken"
+                f"{run}: learned from or watched {len(aside)} patients who are unseen or watched in {runs[-1]} "
+                f"({', '.join(sorted(aside)[:3])}...); no mean can be taken"
             )
         if manifest["data"][0]["content_sha256"] != stores[0].content_sha256:
             raise InputError(f"{run}: learned from another store than {stores[0].path}")
     data = {store["content_sha256"]: store for manifest in manifests for store in stores_of(manifest)}
-    for store in stores:
-        if store.content_sha256 not in data:
-            raise InputError(f"{store.path}: none of the runs learned from it; leave it out")
-    if missing := data.keys() - {store.content_sha256 for store in stores}:
-        names = ", ".join(sorted(data[key]["name"] for key in missing))
-        raise InputError(f"{names}: the runs learned from it as well; give all their stores")
+    synthetic = {store["content_sha256"]: store for store in map(phantoms_of, manifests) if store}
+    _check_stores(stores, data)
+    _check_phantoms(phantoms, synthetic)
     members = [_member(run, manifest) for run, manifest in zip(runs, manifests, strict=True)]
     _refuse_strangers(runs, manifests, members)
     last = manifests[-1]
@@ -79,18 +78,42 @@ def average_runs(stores: Sequence[Store], runs: Sequence[Path], output: Path) ->
 
     views, size = tuple(recipe["views"]), int(recipe["size"])
     learned = load_frames(stores, split["train"], size, views)
+    if phantoms is not None:
+        share = next(m["recipe"]["phantom_share"] for m in manifests if phantoms_of(m))
+        learned = learned.beside(load_phantoms(phantoms, stores, size, views), share)
     watched = load_frames(stores[:1], split["validation"], size, views) if split["validation"] else None
     augment = AugmentConfig.from_dict(recipe["augment"])
 
     seen = {key: sorted({p for m in manifests for p in _whom(m, key)}) for key in ("learned", "watched")}
-    synthetic = next(filter(None, map(phantoms_of, manifests)), None)
-    manifest = last | {"averaged": members, "data": [*data.values()], "phantoms": synthetic, "start": seen}
+    manifest = last | {
+        "averaged": members,
+        "data": [*data.values()],
+        "phantoms": next(iter(synthetic.values()), None),
+        "start": seen,
+    }
     make_folder(output)
     with FolderLock(output):
         begin_anew(output)
         write_tensors(output / BEST, network.state_dict(), {"config": json.dumps(recipe["unet"])})
         end_run(output, network, learned, watched, augment, recipe["seed"], runs[-1])
         write_text(output / MANIFEST, json.dumps(manifest, indent=1))
+
+
+def _check_stores(stores: Sequence[Store], known: Mapping[str, Mapping[str, Any]]) -> None:
+    for store in stores:
+        if store.content_sha256 not in known:
+            raise InputError(f"{store.path}: none of the runs learned from it; leave it out")
+    if missing := known.keys() - {store.content_sha256 for store in stores}:
+        names = ", ".join(sorted(known[key]["name"] for key in missing))
+        raise InputError(f"{names}: the runs learned from it as well; give all their stores")
+
+
+def _check_phantoms(phantoms: Store | None, known: Mapping[str, Mapping[str, Any]]) -> None:
+    if phantoms is not None and phantoms.content_sha256 not in known:
+        raise InputError(f"{phantoms.path}: none of the runs learned from these synthetic hearts; leave it out")
+    if phantoms is None and known:
+        name = next(iter(known.values()))["name"]
+        raise InputError(f"{name}: a run learned from these synthetic hearts as well; give them by --phantoms")
 
 
 def _whom(manifest: Mapping[str, Any], key: str) -> set[str]:

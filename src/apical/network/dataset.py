@@ -105,3 +105,20 @@ def load_frames(
         torch.tensor(labels),
         torch.from_numpy(same),
     )
+
+
+def load_phantoms(phantoms: Store, stores: Sequence[Store], size: int, views: tuple[View, ...]) -> Frames:
+    """Load all frames of a store of phantoms.
+
+    Raises
+    ------
+    InputError
+        When a patient of one of `stores` bears the id of a phantom, so that it may be one and the same.
+    """
+    for store in stores:
+        if shared := set(phantoms.patients) & set(store.patients):
+            raise InputError(
+                f"{phantoms.path}: {min(shared)} is a patient of {store.path}, too; phantoms need ids of their own "
+                "(benchmarks/phantom_store.py)"
+            )
+    return load_frames((phantoms,), phantoms.patients, size, views)

@@ -34,7 +34,7 @@ from apical.network.checkpoint import (
     write_tensors,
 )
 from apical.network.curves import draw_curves, write_history
-from apical.network.dataset import Frames, load_frames
+from apical.network.dataset import Frames, load_frames, load_phantoms
 from apical.network.losses import dice_per_frame, segmentation_loss
 from apical.network.manifest import claim, describe_run, load_start, origin_of
 from apical.network.released import end_run, has_ended
@@ -121,7 +121,7 @@ def train(
     place = pick_device(device)
     torch.manual_seed(config.seed)
     stores = (store, *more)
-    synthetic = load_phantoms(phantoms, stores, config) if phantoms else None
+    synthetic = load_phantoms(phantoms, stores, config.size, config.views) if phantoms else None
     manifest = describe_run(stores, split, asdict(config), machine(place), phantoms) | {
         "start": origin_of(start, store, split) if start else None
     }
@@ -174,23 +174,6 @@ def train(
         if world > 1:
             dist.destroy_process_group()
     return progress
-
-
-def load_phantoms(phantoms: Store, stores: Sequence[Store], config: TrainConfig) -> Frames:
-    """Load all frames of a store of phantoms.
-
-    Raises
-    ------
-    InputError
-        When a patient of one of `stores` bears the id of a phantom, so that it may be one and the same.
-    """
-    for store in stores:
-        if shared := set(phantoms.patients) & set(store.patients):
-            raise InputError(
-                f"{phantoms.path}: {min(shared)} is a patient of {store.path}, too; phantoms need ids of their own "
-                "(benchmarks/phantom_store.py)"
-            )
-    return load_frames((phantoms,), phantoms.patients, config.size, config.views)
 
 
 def _one_epoch(
