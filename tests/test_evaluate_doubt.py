@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from apical.anatomy import Label, Structure
+from apical.anatomy import Label, Structure, View
 from apical.evaluate import evaluate
-from apical.evaluate.doubt import doubt_section, summarise_doubt
+from apical.evaluate.doubt import doubt_section, summarise_doubt, summarise_views
 from apical.evaluate.saved import read_evaluation
 from apical.phantom import as_study, make_patient
 from apical.study import Doubt, Mask, Segmentation, Study
@@ -27,7 +27,7 @@ def told(study: Study) -> Segmentation:
     for number, (name, mask) in enumerate(study.references.items()):
         masks[name] = np.roll(mask, 4 * number, axis=1)
         doubts[name] = Doubt(dict.fromkeys(Structure, 0.99 - 0.05 * number), unlike=0.5 + 0.2 * number)
-    return Segmentation(masks, "told", doubts=doubts)
+    return Segmentation(masks, "told", views=dict.fromkeys(masks, (View.A4C, 0.9)), doubts=doubts)
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +49,19 @@ def test_a_model_that_knows_its_errors_has_a_high_rank_correlation(studies: list
     assert title in "\n\n".join(doubt_section(result.frames))
 
 
+def test_how_many_views_a_model_recognised(studies: list[Study], tmp_path: Path) -> None:
+    result = evaluate(studies, told, name="told")
+    assert summarise_views(result.frames) == {"n": 8, "right": 4}
+    assert "it names the view of 4 of 8 frames rightly" in doubt_section(result.frames)[1]
+    result.write(tmp_path)
+    assert read_evaluation(tmp_path).as_dict()["view_recognition"] == {"n": 8, "right": 4}
+
+
 def test_masks_of_a_tool_that_tells_nothing_have_no_doubt(studies: list[Study]) -> None:
     result = evaluate(studies, lambda study: study.references)
     assert summarise_doubt(result.frames) == []
     assert doubt_section(result.frames) == []
+    assert summarise_views(result.frames) is None
 
 
 def test_constant_expectations_have_no_rank(studies: list[Study]) -> None:

@@ -78,7 +78,7 @@ def test_an_evaluation_of_an_earlier_version_tells_nothing(studies: list[Study],
     with (tmp_path / "frames.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["impossible"] for row in rows} == {"none"}
-    earlier = [name for name in rows[0] if name not in ("impossible", "repaired")]
+    earlier = [name for name in rows[0] if name not in ("impossible", "repaired", "view_recognised")]
     with (tmp_path / "frames.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, earlier, extrasaction="ignore")
         writer.writeheader()

@@ -51,6 +51,12 @@ def summarise_doubt(frames: Sequence[FrameScore]) -> list[DoubtSummary]:
     return found
 
 
+def summarise_views(frames: Sequence[FrameScore]) -> dict[str, int] | None:
+    """Return of how many frames the model named the view from the pixels alone, and of how many rightly, or None."""
+    named = [f for f in frames if f.recognised and f.view]
+    return {"n": len(named), "right": sum(f.recognised is f.view for f in named)} if named else None
+
+
 def doubt_section(frames: Sequence[FrameScore]) -> list[str]:
     """Return the section of report.md."""
     summaries = summarise_doubt(frames)
@@ -68,10 +74,12 @@ def doubt_section(frames: Sequence[FrameScore]) -> list[str]:
         }
         for s in summaries
     ]
+    views = summarise_views(frames)
+    recognised = views and f" From the picture alone it names the view of {views['right']} of {views['n']} frames rightly."
     return [
         "## What the model knows of its own doubt",
         "The Dice that it expects of itself, from its probabilities, against the one measured. "
-        f"{share:.1%} of the frames count as unlike the pictures it learned from.",
+        f"{share:.1%} of the frames count as unlike the pictures it learned from." + (recognised or ""),
         to_markdown(rows),
     ]
 

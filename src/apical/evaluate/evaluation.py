@@ -15,7 +15,7 @@ from apical.evaluate import document, tables
 from apical.evaluate.agreement import PairedDifference, compare_models
 from apical.evaluate.bootstrap import Bootstrap
 from apical.evaluate.calibration import calibrate, interval_dict
-from apical.evaluate.doubt import summarise_doubt
+from apical.evaluate.doubt import summarise_doubt, summarise_views
 from apical.evaluate.folds import fold_dict, fold_rows, over_folds
 from apical.evaluate.geometry import FrameScore
 from apical.evaluate.plausibility import summarise_plausibility
@@ -148,6 +148,7 @@ class Evaluation:
             "data": self.data,
             "ef_interval": interval_dict(self.calibration, (*self.single_plane, *self.volumes)),
             "anatomy": summarise_plausibility(self.frames),
+            "view_recognition": summarise_views(self.frames),
             "doubt": [d.as_dict() for d in summarise_doubt(self.frames)],
             "notes": list(self.notes),
         } | ({"folds": [fold_dict(f) for f in self.folds], "over_folds": over_folds(self.folds)} if self.folds else {})

@@ -70,6 +70,8 @@ class FrameScore:
         What makes the scored mask anatomically impossible (`apical.repair`); None where there is no mask.
     repaired
         What was so before the model repaired it; None where the tool tells nothing of that.
+    recognised
+        View that the model names from the pixels alone, or None.
     """
 
     patient: str
@@ -85,6 +87,7 @@ class FrameScore:
     unlike: float | None = None
     impossible: tuple[Repair, ...] | None = None
     repaired: tuple[Repair, ...] | None = None
+    recognised: View | None = None
 
     def __getitem__(self, structure: Structure) -> StructureScore:
         return next(s for s in self.structures if s.structure is structure)
@@ -166,10 +169,11 @@ def score_frame(
     quality: str = "",
     doubt: Doubt | None = None,
     repaired: tuple[Repair, ...] | None = None,
+    recognised: View | None = None,
 ) -> FrameScore:
     """Score one frame that has a reference; `predicted` is None where a tool gave no mask.
 
-    `doubt` is the model's own, `repaired` what it has repaired of the mask already.
+    `doubt` is the model's own, `repaired` what it has repaired of the mask already, `recognised` the view it names.
 
     Raises
     ------
@@ -202,6 +206,7 @@ def score_frame(
         unlike=None if doubt is None else doubt.unlike,
         impossible=None if predicted is None else _faults(predicted, frame.reference),
         repaired=repaired,
+        recognised=recognised,
     )
 
 

@@ -135,4 +135,5 @@ def _frame_score(rows: list[dict[str, str]]) -> FrameScore:
         unlike=_optional(head["unlike_training"]),
         impossible=_repairs(head.get("impossible")),
         repaired=_repairs(head.get("repaired")),
+        recognised=View(head["view_recognised"]) if head.get("view_recognised") else None,
     )

@@ -75,12 +75,15 @@ def evaluate(
         if references:
             masks = predict(study)
             doubts: Mapping[str, Doubt] = getattr(masks, "doubts", {})
+            views: Mapping[str, tuple[View, float]] = getattr(masks, "views", {})
             scored_frames = []
             for frame in study.frames:
                 if frame.name in references:
                     quality = study.patient.image_quality.get(frame.view, "") if frame.view else ""
                     mask, doubt = masks.get(frame.name), doubts.get(frame.name)
-                    score = score_frame(frame, mask, patient, quality, doubt, _repaired(masks, frame.name))
+                    seen_view = views[frame.name][0] if frame.name in views else None
+                    repaired = _repaired(masks, frame.name)
+                    score = score_frame(frame, mask, patient, quality, doubt, repaired, seen_view)
                     scored_frames.append(WorstFrame(score, frame, mask))
             frames += [scored.score for scored in scored_frames]
             # Only the pictures that will be drawn are kept: one patient is in memory at a time.

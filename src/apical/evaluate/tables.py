@@ -45,6 +45,7 @@ def frame_rows(frames: Iterable[FrameScore]) -> list[Row]:
             "unlike_training": _rounded(f.unlike),
             "impossible": repairs_text(f.impossible),
             "repaired": repairs_text(f.repaired),
+            "view_recognised": f.recognised.value if f.recognised else None,
             "missing": int(f.missing),
             "accuracy": _rounded(f.accuracy),
             "heart_accuracy": _rounded(f.heart_accuracy),
