@@ -200,7 +200,8 @@ def test_the_installed_models_can_be_restored(model: Model):
     found = read_model(model)
     assert found.network.config.frames == 2
     assert found.progress.finished
-    assert set(found.features) == {"familiarity.safetensors", "orientation.safetensors"}
+    assert set(found.features) == {f"{name}.safetensors" for name in ("confidence", "familiarity", "orientation")}
+    assert found.found_on == {"temperature_found_on": "watched"}
 
 
 def test_the_command(apical: Run, folder: Path, tmp_path: Path):
