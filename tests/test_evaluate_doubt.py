@@ -57,6 +57,17 @@ def test_how_many_views_a_model_recognised(studies: list[Study], tmp_path: Path)
     assert read_evaluation(tmp_path).as_dict()["view_recognition"] == {"n": 8, "right": 4}
 
 
+def test_a_recognised_view_gives_no_plane_that_the_expert_has_not(studies: list[Study]) -> None:
+    def recognising(study: Study) -> Segmentation:
+        return Segmentation(study.references, views={f.name: (View.A4C, 0.9) for f in study.frames if not f.view})
+
+    nameless = [
+        replace(s, frames=tuple(f if f.view is View.A2C else replace(f, view=None) for f in s.frames)) for s in studies
+    ]
+    for pair in evaluate(nameless, recognising).volumes:
+        assert pair.predicted == pair.reference
+
+
 def test_masks_of_a_tool_that_tells_nothing_have_no_doubt(studies: list[Study]) -> None:
     result = evaluate(studies, lambda study: study.references)
     assert summarise_doubt(result.frames) == []

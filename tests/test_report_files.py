@@ -40,6 +40,15 @@ def study() -> Study:
     return as_study(make_patient(5, edv_ml=120.0, ef_percent=60.0))
 
 
+def test_stills_are_shown_in_the_view_that_the_model_recognised(study: Study, tmp_path: Path) -> None:
+    nameless = replace(study, frames=tuple(replace(f, view=None) for f in study.frames))
+    masks = Segmentation(study.references, views={f.name: (f.view, 0.99) for f in study.frames})
+    write_report(nameless, masks, measure(nameless, masks), tmp_path, pdf=False)
+    page = (tmp_path / "report.html").read_text()
+    assert "2CH ED, 2CH ES, 4CH ED, 4CH ES" in page
+    assert "recognised by the model (99 %)" in page
+
+
 @pytest.fixture(scope="module")
 def hostile(study: Study) -> Study:
     """Every text that can come from a file is an attack."""

@@ -75,7 +75,9 @@ def doubt_section(frames: Sequence[FrameScore]) -> list[str]:
         for s in summaries
     ]
     views = summarise_views(frames)
-    recognised = views and f" From the picture alone it names the view of {views['right']} of {views['n']} frames rightly."
+    recognised = (
+        views and f" From the picture alone it names the view of {views['right']} of {views['n']} frames rightly."
+    )
     return [
         "## What the model knows of its own doubt",
         "The Dice that it expects of itself, from its probabilities, against the one measured. "

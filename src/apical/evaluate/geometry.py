@@ -211,7 +211,7 @@ def score_frame(
 
 
 def _faults(predicted: Mask, reference: Mask) -> tuple[Repair, ...]:
-    """Return what of the mask is impossible, seen as the expert's shows the heart: apex above, or below."""
+    """Return what of the mask is impossible, seen as the expert's shows the heart: apex above, or atrium."""
     rows = [np.flatnonzero((reference == label).any(axis=1)) for label in (Label.LV_CAVITY, Label.LEFT_ATRIUM)]
     upside_down = all(map(len, rows)) and rows[0].mean() > rows[1].mean()
     return repair_mask(predicted[::-1] if upside_down else predicted)[1]

@@ -134,7 +134,8 @@ def _scored(patient: str, masks: Mapping[str, Mask], references: Mapping[str, Ma
         return kept
     # An interval holds by construction the patients who calibrated it: of them it has nothing to say.
     judging = masks.calibration is None or patient not in masks.calibration.patients
-    return replace(masks, masks=kept, calibration=masks.calibration if judging else None)
+    # Views that it recognised name none of the expert's frames, which would be measured in fewer planes then.
+    return replace(masks, views={}, masks=kept, calibration=masks.calibration if judging else None)
 
 
 def _repaired(masks: Mapping[str, Mask], frame: str) -> tuple[Repair, ...] | None:

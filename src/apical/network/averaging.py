@@ -49,7 +49,7 @@ def average_runs(stores: Sequence[Store], runs: Sequence[Path], output: Path, *,
         When the folder holds a run already.
     InputError
         When there are fewer than two runs or one twice, one has not ended, they differ in the size of the network,
-        did not go on from one network, or learned from other stores, or from patients of whom the last did not.
+        did not go on from one network, or learned from other stores, or one saw whom the last keeps unseen or watches.
     """
     if len(runs) < 2:
         raise InputError("a mean takes two runs or more")
@@ -79,7 +79,9 @@ def average_runs(stores: Sequence[Store], runs: Sequence[Path], output: Path, *,
     views, size = tuple(recipe["views"]), int(recipe["size"])
     learned = load_frames(stores, split["train"], size, views)
     if phantoms is not None:
-        share = next(m["recipe"]["phantom_share"] for m in manifests if phantoms_of(m))
+        # Who only started from a run that learned from them has a share in its recipe that nobody used.
+        taught = [m for m in manifests if m.get("phantoms")] or [m for m in manifests if phantoms_of(m)]
+        share = taught[0]["recipe"]["phantom_share"]
         learned = learned.beside(load_phantoms(phantoms, stores, size, views), share)
     watched = load_frames(stores[:1], split["validation"], size, views) if split["validation"] else None
     augment = AugmentConfig.from_dict(recipe["augment"])
@@ -93,6 +95,7 @@ def average_runs(stores: Sequence[Store], runs: Sequence[Path], output: Path, *,
     }
     make_folder(output)
     with FolderLock(output):
+        refuse_existing(output / MANIFEST, overwrite=False)  # another may have come first
         begin_anew(output)
         write_tensors(output / BEST, network.state_dict(), {"config": json.dumps(recipe["unet"])})
         end_run(output, network, learned, watched, augment, recipe["seed"], runs[-1])
@@ -111,6 +114,9 @@ def _check_stores(stores: Sequence[Store], known: Mapping[str, Mapping[str, Any]
 def _check_phantoms(phantoms: Store | None, known: Mapping[str, Mapping[str, Any]]) -> None:
     if phantoms is not None and phantoms.content_sha256 not in known:
         raise InputError(f"{phantoms.path}: none of the runs learned from these synthetic hearts; leave it out")
+    if len(known) > 1:
+        names = " and ".join(sorted(store["name"] for store in known.values()))
+        raise InputError(f"the runs learned from several stores of synthetic hearts ({names}); no mean can be taken")
     if phantoms is None and known:
         name = next(iter(known.values()))["name"]
         raise InputError(f"{name}: a run learned from these synthetic hearts as well; give them by --phantoms")

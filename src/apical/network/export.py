@@ -97,6 +97,8 @@ def export(
         patients alone; when `before` or the cross-validation are of another recipe, or this run did not go on from
         `before`.
     """
+    if before is not None and evaluation is None:
+        raise InputError(f"{before}: its figures stand for this run's, but no evaluation gives them; give both")
     network, manifest = load_run(run)
     if before is not None:
         # How sure the network may be of itself was found where that one had not learned.

@@ -99,6 +99,7 @@ def restore_run(model: Model, stores: Sequence[Store], output: Path) -> None:
     optimizer = torch.optim.AdamW(network.parameters())
     make_folder(output)
     with FolderLock(output):
+        refuse_existing(output / MANIFEST, overwrite=False)  # another may have come first
         begin_anew(output)
         write_tensors(output / BEST, network.state_dict(), {"config": json.dumps(unet)})
         save_checkpoint(output / LAST, network, copy.deepcopy(network), optimizer, found.progress)

@@ -39,7 +39,7 @@ def write_report(
     Parameters
     ----------
     masks
-        Labels 0-3 by frame name, as they were measured; a `Segmentation` also names model and runtime.
+        Labels 0-3 by frame name, as they were measured; a `Segmentation` also names model and runtime, and views.
     folder
         Made where it is missing.
     pdf
@@ -64,6 +64,7 @@ def write_report(
     from apical.report.overlay import draw_overlay
     from apical.report.pdf import write_pdf
 
+    study = study.with_views(getattr(masks, "views", {}))
     folder = make_folder(folder)
     paths = {name: folder / name for name in (HTML, JSON, PDF, OVERLAY) if pdf or name != PDF}
     for path in paths.values():

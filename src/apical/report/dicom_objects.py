@@ -71,6 +71,7 @@ def write_dicom_objects(
         A file exists already, the folder cannot be written to, the sources are of several studies, or
         highdicom, which writes the SR, is not installed.
     """
+    study = study.with_views(getattr(masks, "views", {}))
     folder = Path(folder)
     maker = maker or (Maker.MODEL if model else Maker.EXPERT)
     model = model if maker is Maker.MODEL else ""
