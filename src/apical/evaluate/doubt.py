@@ -75,13 +75,13 @@ def doubt_section(frames: Sequence[FrameScore]) -> list[str]:
         for s in summaries
     ]
     views = summarise_views(frames)
-    recognised = (
-        views and f" From the picture alone it names the view of {views['right']} of {views['n']} frames rightly."
-    )
+    recognised = ""
+    if views:
+        recognised = f" From the picture alone it names the view of {views['right']} of {views['n']} frames rightly."
     return [
         "## What the model knows of its own doubt",
         "The Dice that it expects of itself, from its probabilities, against the one measured. "
-        f"{share:.1%} of the frames count as unlike the pictures it learned from." + (recognised or ""),
+        f"{share:.1%} of the frames count as unlike the pictures it learned from." + recognised,
         to_markdown(rows),
     ]
 
